@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"periplus.dev/nodeagent"
+)
+
+// ImagesAnswer is what loading images answers.
+type ImagesAnswer struct {
+	Images []string `json:"images"` // full names, sorted
+}
+
+// loadImages imports the archive in the body on every node of the process.
+func (c *Cluster) loadImages(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		refuse(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "images are loaded with POST")
+		return
+	}
+	seen := map[string]bool{}
+	answer := ImagesAnswer{Images: []string{}}
+	archive := &rewinder{from: r.Body}
+	defer archive.close()
+	for _, n := range c.cfg.Nodes {
+		body, err := archive.start()
+		if err != nil {
+			refuse(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, err.Error())
+			return
+		}
+		images, err := n.Runtime.Import(r.Context(), body)
+		if err != nil {
+			refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, fmt.Sprintf("import images on node %s: %v", n.Name, err))
+			return
+		}
+		for _, img := range images {
+			if !seen[img.Ref] {
+				seen[img.Ref] = true
+				answer.Images = append(answer.Images, img.Ref)
+			}
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// refuse answers with an error in Kubernetes' own form.
+func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status:   metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message, //nolint:gosec // an HTTP status
+	})
+}
+
+// agent returns the node agent a pod runs on.
+func (c *Cluster) agent(node string) (*nodeagent.Agent, error) {
+	a, ok := c.agents[node]
+	if !ok {
+		return nil, fmt.Errorf("node %q cannot be reached from here", node)
+	}
+	return a, nil
+}
+
+// Logs implements kubeapi.NodeBackend.
+func (c *Cluster) Logs(ctx context.Context, node string, pod *corev1.Pod, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+	a, err := c.agent(node)
+	if err != nil {
+		return nil, err
+	}
+	return a.Logs(ctx, podRef(pod), o)
+}
+
+func podRef(pod *corev1.Pod) nodeagent.PodRef {
+	return nodeagent.PodRef{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+}
