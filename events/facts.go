@@ -172,6 +172,9 @@ type NodeInfo struct {
 type Readiness struct {
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
+	// Registration is a fingerprint of the registration that it is about, so that
+	// an agent that starts again sees that nothing is different.
+	Registration string `json:"registration,omitempty"`
 }
 
 // StatusReported is the payload of the status-reported fact of every kind.

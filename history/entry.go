@@ -64,9 +64,10 @@ func (i Instant) MarshalJSON() ([]byte, error) { return []byte(strconv.Quote(i.S
 
 // OneLine makes text from outside safe to print: control characters, among them
 // line ends, the escape that terminals obey and what turns the direction of text,
-// and all other white space become single spaces.
+// and all other white space become single spaces; bytes that are not UTF-8 are
+// replaced.
 func OneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool {
+	return strings.Join(strings.FieldsFunc(strings.ToValidUTF8(s, "\uFFFD"), func(r rune) bool {
 		return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
 	}), " ")
 }

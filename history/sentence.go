@@ -3,6 +3,7 @@ package history
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"periplus.dev/events"
@@ -105,8 +106,10 @@ func tell(r, before events.Recorded) (telling, bool) {
 		return telling{}, false
 	}
 	t := telling{changed: data.Changed}
-	// A kind whose spec has other shapes is told without them.
-	_ = json.Unmarshal(data.Object, &t.now)
+	// An object whose fields have other shapes is told without them.
+	if json.Unmarshal(data.Object, &t.now) != nil {
+		t.now = wanted{}
+	}
 	var old events.State
 	if json.Unmarshal(before.Data, &old) == nil && len(old.Object) > 0 && before.Seq == data.Previous {
 		t.hasBefore = json.Unmarshal(old.Object, &t.before) == nil
@@ -155,7 +158,7 @@ func (t telling) scale() string {
 // containers are those of the object or of its template.
 func (w wanted) containers() []container {
 	for _, p := range []podSpec{w.Spec.podSpec, w.Spec.Template.Spec} {
-		if all := append(p.InitContainers[:len(p.InitContainers):len(p.InitContainers)], p.Containers...); len(all) > 0 {
+		if all := slices.Concat(p.InitContainers, p.Containers); len(all) > 0 {
 			return all
 		}
 	}

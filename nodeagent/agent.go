@@ -3,7 +3,6 @@ package nodeagent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	stdruntime "runtime"
 	"slices"
@@ -56,6 +55,7 @@ type Agent struct {
 	pulls  slots
 	stops  slots
 	synced chan struct{} // closed when the feed has told all
+	sweeps chan int      // epochs after which it is time to sweep
 
 	mu      sync.Mutex
 	pods    map[string]*worker // by UID
@@ -90,7 +90,7 @@ func New(c Config) (*Agent, error) {
 	}
 	c.Logger = c.Logger.With(zap.String("node", c.Node))
 	return &Agent{
-		cfg: c, queue: newQueue(), look: newLister(), synced: make(chan struct{}),
+		cfg: c, queue: newQueue(), look: newLister(), synced: make(chan struct{}), sweeps: make(chan int, 1),
 		starts: newSlots(c.StartParallel), pulls: newSlots(c.StartParallel), stops: newSlots(c.StartParallel),
 		pods: map[string]*worker{}, inputs: newInputs(),
 	}, nil
@@ -168,12 +168,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// dispatch gives each worker that was woken a goroutine.
+// dispatch gives each worker that was woken a goroutine, and sweeps.
 func (a *Agent) dispatch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case epoch := <-a.sweeps:
+			a.sweep(epoch)
 		case <-a.queue.ready:
 		}
 		for _, w := range a.queue.take() {

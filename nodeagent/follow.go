@@ -43,6 +43,12 @@ func (a *Agent) take(item events.FeedItem) {
 // reported and passed over: there is nobody who could do better.
 func (a *Agent) takePod(item events.FeedItem) {
 	var pod *corev1.Pod
+	a.mu.Lock()
+	w, epoch := a.pods[item.UID], a.epoch
+	a.mu.Unlock()
+	if w != nil && w.knows(item, epoch) {
+		return
+	}
 	if !item.Gone {
 		pod = &corev1.Pod{}
 		if err := json.Unmarshal(item.Object, pod); err != nil {
@@ -50,16 +56,15 @@ func (a *Agent) takePod(item events.FeedItem) {
 			return
 		}
 	}
-	a.mu.Lock()
-	w, known := a.pods[item.UID]
-	if !known && !item.Gone {
-		w = newWorker(a, item.UID)
-		a.pods[item.UID] = w
-	}
-	epoch := a.epoch
-	a.mu.Unlock()
-	if w != nil {
-		w.tell(item, pod, epoch)
+	for told := false; !told; { // a worker may be dropped at this very moment
+		a.mu.Lock()
+		w = a.pods[item.UID]
+		if w == nil && !item.Gone {
+			w = newWorker(a, item.UID)
+			a.pods[item.UID] = w
+		}
+		a.mu.Unlock()
+		told = w == nil || w.tell(item, pod, epoch)
 	}
 }
 
@@ -93,7 +98,18 @@ func (a *Agent) takeSynced(item events.FeedItem) {
 			w.wake()
 		}
 	}
-	time.AfterFunc(orphanPatience, func() { a.sweep(epoch) })
+	a.sweepLater(epoch)
+}
+
+// sweepLater asks for a sweep, unless another one is about to be made: a later
+// one does what an earlier one would have done.
+func (a *Agent) sweepLater(epoch int) {
+	time.AfterFunc(orphanPatience, func() {
+		select {
+		case a.sweeps <- epoch:
+		default:
+		}
+	})
 }
 
 // ready reports whether the feed has told all.
@@ -111,7 +127,7 @@ func (a *Agent) ready() bool {
 func (a *Agent) sweep(epoch int) {
 	picture := a.look.picture()
 	if picture.number == 0 {
-		time.AfterFunc(orphanPatience, func() { a.sweep(epoch) })
+		a.sweepLater(epoch)
 		return
 	}
 	for _, w := range a.all() {

@@ -63,8 +63,8 @@ func first(refs ...events.Ref) events.Ref {
 // recorded is how far a recording has come.
 type recorded struct {
 	chain chain
-	done  int   // how many entries need no more
-	err   error // why the rest is not recorded yet
+	rest  []entry // what is not recorded yet
+	err   error   // why not
 }
 
 // appendTimeout is how long an answer of the log is waited for; the outcome is
@@ -74,13 +74,12 @@ const appendTimeout = 10 * time.Second
 // record appends entries in their order, each after the one before it was
 // recorded.
 func (a *Agent) record(ctx context.Context, c chain, entries []entry) recorded {
-	r := recorded{chain: c.clone()}
-	for i := range entries {
-		if err := a.recordOne(ctx, &r.chain, &entries[i]); err != nil {
-			r.err = err
+	r := recorded{chain: c.clone(), rest: entries}
+	for len(r.rest) > 0 {
+		if r.err = a.recordOne(ctx, &r.chain, &r.rest[0]); r.err != nil {
 			return r
 		}
-		r.done++
+		r.rest = r.rest[1:]
 	}
 	return r
 }

@@ -3,6 +3,7 @@ package projections
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -55,8 +56,12 @@ func Created(key events.Key, t events.Type, cause events.Ref, obj runtime.Object
 // state (see [Object.Value]). It panics as [Created] does.
 func Changed(o *Object, t events.Type, cause events.Ref, next runtime.Object) events.Proposal {
 	raw, uid := mustEncode(o.Key, next)
+	changed := events.Paths(o.half.raw, raw)
+	if o.node != "" { // the scheduler's choice stands in the desired half from now on; this event does not make it
+		changed = slices.DeleteFunc(changed, func(path string) bool { return path == "spec.nodeName" })
+	}
 	return events.New(o.Key.Wanted(), o.Desired.Seq, t, cause, events.State{
-		Object: raw, UID: uid, Changed: events.Paths(o.half.raw, raw), Previous: o.Desired.Seq,
+		Object: raw, UID: uid, Changed: changed, Previous: o.Desired.Seq,
 	})
 }
 

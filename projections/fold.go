@@ -37,7 +37,7 @@ func (w *World) Fold(r events.Recorded) (*World, []Change) {
 	if r.Seq <= w.seq {
 		return w, nil
 	}
-	f := &folding{world: w, r: r, objects: w.objects.Txn(), index: w.index.Txn(), counts: w.counts, skipped: w.skipped}
+	f := &folding{world: w, r: r, objects: w.objects.Txn(), index: w.index.Txn(), gone: w.gone.Txn(), counts: w.counts, skipped: w.skipped}
 	f.fold()
 	f.expire()
 	genesis := w.genesis
@@ -46,7 +46,7 @@ func (w *World) Fold(r events.Recorded) (*World, []Change) {
 	}
 	return &World{
 		seq: r.Seq, time: r.Stored, genesis: genesis, skipped: f.skipped,
-		objects: f.objects.Commit(), index: f.index.Commit(), counts: f.counts,
+		objects: f.objects.Commit(), index: f.index.Commit(), gone: f.gone.Commit(), counts: f.counts,
 	}, f.changes
 }
 
@@ -56,6 +56,7 @@ type folding struct {
 	r       events.Recorded
 	objects *iradix.Txn[*Object]
 	index   *iradix.Txn[events.Key]
+	gone    *iradix.Txn[events.Ref]
 	counts  map[string]int
 	changes []Change
 	skipped uint64
@@ -178,6 +179,7 @@ func observed(o *Object, r events.Recorded) (facts, error) {
 func (f *folding) remove(old *Object) bool {
 	o := old.with(f.r)
 	f.tell(o)
+	f.depart(old)
 	key := objectKey(old.Key)
 	f.objects.Delete(key)
 	for _, k := range indexKeys(old) {
@@ -188,6 +190,16 @@ func (f *folding) remove(old *Object) bool {
 	f.forget(old)
 	f.propagate(old, nil)
 	return true
+}
+
+// depart remembers what removed an object for as long as others name it as their
+// owner, so that what follows for them has a cause.
+func (f *folding) depart(o *Object) {
+	it := f.index.Root().Iterator()
+	it.SeekPrefix(indexPrefix(byOwner, string(o.UID())))
+	if _, _, dependents := it.Next(); dependents {
+		f.gone.Insert([]byte(o.UID()), f.r.Ref())
+	}
 }
 
 // put stores o, records the change and lets owners follow.

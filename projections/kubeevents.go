@@ -266,6 +266,7 @@ func (f *folding) expire() {
 			return
 		}
 		f.index.Delete(k)
+		f.gone.Delete([]byte(uid.Name))
 		f.dropNotes(uid.Name)
 	}
 }

@@ -22,13 +22,14 @@ type World struct {
 	genesis events.Ref
 	objects *iradix.Tree[*Object]
 	index   *iradix.Tree[events.Key]
-	counts  map[string]int // objects per table
-	skipped uint64         // events that could not be folded
+	gone    *iradix.Tree[events.Ref] // by uid: what removed an object that had dependents
+	counts  map[string]int           // objects per table
+	skipped uint64                   // events that could not be folded
 }
 
 // Empty is the World before the first event.
 func Empty() *World {
-	return &World{objects: iradix.New[*Object](), index: iradix.New[events.Key](), counts: map[string]int{}}
+	return &World{objects: iradix.New[*Object](), index: iradix.New[events.Key](), gone: iradix.New[events.Ref](), counts: map[string]int{}}
 }
 
 // Seq is the sequence of the last event folded, 0 for none. It is the
@@ -102,6 +103,10 @@ func (w *World) Namespaced(namespace string) iter.Seq[*Object] {
 func (w *World) Dependents(uid types.UID) iter.Seq[*Object] {
 	return w.indexed(byOwner, string(uid))
 }
+
+// Departed is the event that removed an object which had dependents, by its uid.
+// It is known for as long as the object's Kubernetes Events are.
+func (w *World) Departed(uid types.UID) (events.Ref, bool) { return w.gone.Get([]byte(uid)) }
 
 // PodsOnNode yields the pods bound to a node.
 func (w *World) PodsOnNode(node string) iter.Seq[*Object] { return w.indexed(byNode, node) }

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
-
-	"periplus.dev/nodeagent/containerd"
 )
 
 // stopTimeout bounds the wait for the process to end by itself.
@@ -29,7 +26,7 @@ running; the next up takes them back. With --purge they are removed as well, and
 so is everything in the directory: the whole history.`,
 		Example: `  periplus down
   periplus down --data-dir ./.periplus --purge`,
-		Args: noArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return down(cmd.Context(), cmd, dataDir(dir), purge)
 		},
@@ -51,9 +48,9 @@ func down(ctx context.Context, cmd *cobra.Command, d dataDir, purge bool) error 
 		if err := stop(ctx, d); err != nil {
 			return err
 		}
-		cmd.Printf("stopped the cluster in %s\n", d)
+		fmt.Fprintf(cmd.OutOrStdout(), "stopped the cluster in %s\n", d)
 	} else {
-		cmd.Printf("no cluster is running in %s\n", d)
+		fmt.Fprintf(cmd.OutOrStdout(), "no cluster is running in %s\n", d)
 	}
 	if !purge {
 		return nil
@@ -61,7 +58,7 @@ func down(ctx context.Context, cmd *cobra.Command, d dataDir, purge bool) error 
 	if err := purgeDir(ctx, d); err != nil {
 		return err
 	}
-	cmd.Printf("removed everything in %s\n", d)
+	fmt.Fprintf(cmd.OutOrStdout(), "removed everything in %s\n", d)
 	return nil
 }
 
@@ -85,10 +82,8 @@ func purgeDir(ctx context.Context, d dataDir) error {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(d.path("node")); err == nil {
-		if err := containerd.Purge(ctx, containerd.Config{Dir: d.path("node"), Logger: zap.NewNop()}); err != nil {
-			return fmt.Errorf("remove containers: %w", err)
-		}
+	if err := purgeNode(ctx, d); err != nil {
+		return fmt.Errorf("remove containers: %w", err)
 	}
 	entries, err := os.ReadDir(string(d))
 	if err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 
@@ -15,7 +17,7 @@ func newImageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Load container images into the nodes",
-		Args:  noArgs,
+		Args:  noArguments,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newImageLoadCommand())
@@ -23,13 +25,15 @@ func newImageCommand() *cobra.Command {
 }
 
 func newImageLoadCommand() *cobra.Command {
-	var conn connection
+	var to target
 	cmd := &cobra.Command{
 		Use:   "load FILE",
 		Short: "Load the images of a tar archive into every node",
 		Long: `Load the images of a tar archive into every node of the cluster, so that pods can
 use them without a registry (with imagePullPolicy IfNotPresent or Never). The
-archive is an OCI image layout or what docker save writes.`,
+archive is an OCI image layout or what docker save writes.
+
+` + targetHelp,
 		Example: `  periplus image load web.tar
   docker save web:v1 -o web.tar && periplus image load web.tar --data-dir ./.periplus`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -38,23 +42,23 @@ archive is an OCI image layout or what docker save writes.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return loadImages(cmd, conn, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return loadImages(cmd, to, args[0]) },
 	}
-	conn.register(cmd.Flags())
+	to.addFlags(cmd)
 	return cmd
 }
 
-func loadImages(cmd *cobra.Command, conn connection, file string) error {
+func loadImages(cmd *cobra.Command, to target, file string) error {
 	f, err := os.Open(file) //nolint:gosec // the user names the file
 	if err != nil {
 		return fmt.Errorf("load images: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	c, err := conn.client()
+	c, err := to.connect()
 	if err != nil {
 		return err
 	}
-	body, err := c.do(cmd.Context(), http.MethodPost, "/periplus/v1/images", f)
+	body, err := c.post(cmd.Context(), cluster.ImagesPath, f)
 	if err != nil {
 		return err
 	}
@@ -64,7 +68,25 @@ func loadImages(cmd *cobra.Command, conn connection, file string) error {
 		return fmt.Errorf("read answer: %w", err)
 	}
 	for _, ref := range answer.Images {
-		cmd.Println("loaded", ref)
+		fmt.Fprintln(cmd.OutOrStdout(), "loaded", ref)
 	}
 	return nil
+}
+
+// post sends a body to a path of the server. The caller closes the answer.
+func (c *client) post(ctx context.Context, path string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath(path).String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", c.base, err)
+	}
+	req.Header.Set("Content-Type", "application/x-tar")
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	return nil, c.refused(res)
 }

@@ -56,21 +56,13 @@ Its only truth is an append-only log of events; everything else is folded from i
   periplus down                              stop; containers go on running`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          noArgs,
+		Args:          noArguments,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUpCommand(), newDownCommand(), newImageCommand(),
 		newHistoryCommand(), newWhyCommand(), newTailCommand(), newVersionCommand())
 	return root
-}
-
-// noArgs refuses arguments, with the exit status of wrong usage.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usagef("unknown command or argument %q for %q, see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
-	}
-	return nil
 }
 
 // isCobraUsage recognises cobra's own complaints, which have no type.

@@ -32,7 +32,7 @@ the containers are only pretended, for trying things out and for tests.`,
 		Example: `  periplus up --detach
   periplus up --data-dir ./demo --api-listen 127.0.0.1:0 --hollow-nodes 3 --detach
   periplus up --registry-mirror docker.io=http://127.0.0.1:5000`,
-		Args: noArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := flags.resolve(cmd.Flags())
 			if err != nil {
@@ -54,7 +54,7 @@ func up(ctx context.Context, cmd *cobra.Command, cfg upConfig, background bool) 
 		if err := detach(ctx, d, withoutDetach(os.Args[1:])); err != nil {
 			return err
 		}
-		cmd.Printf("cluster is ready\n\n  export KUBECONFIG=%s\n", d.kubeconfig())
+		fmt.Fprintf(cmd.OutOrStdout(), "cluster is ready\n\n  export KUBECONFIG=%s\n", d.kubeconfig())
 		return nil
 	}
 	tell := announcer()
@@ -64,7 +64,7 @@ func up(ctx context.Context, cmd *cobra.Command, cfg upConfig, background bool) 
 			_ = tell.Close()
 			return
 		}
-		cmd.Printf("cluster is ready\n\n  export KUBECONFIG=%s\n", d.kubeconfig())
+		fmt.Fprintf(cmd.OutOrStdout(), "cluster is ready\n\n  export KUBECONFIG=%s\n", d.kubeconfig())
 	})
 	if err != nil && tell != nil {
 		_, _ = io.WriteString(tell, oneLine(err)+"\n")

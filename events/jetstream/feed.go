@@ -148,8 +148,8 @@ type follower struct {
 	live *nats.Subscription
 	fn   func(events.FeedItem) error
 
-	position map[string]uint64 // by uid and kind: sequence in the stream of what was delivered
-	newest   map[string]uint64 // by uid and kind: sequence in the log of what was delivered
+	position map[string]uint64 // by subject: sequence in the stream of what was delivered
+	newest   map[string]uint64 // by subject: sequence in the log of what was delivered
 }
 
 // session delivers what is there and then follows, until it is time to look
@@ -193,7 +193,10 @@ func (w *follower) follow(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("follow feed: %w", err)
 		}
-		if err := w.deliver(seq, m.Data); err != nil {
+		if seq <= w.position[m.Header.Get(headerStoredSubject)] {
+			continue // the snapshot had it, or what came after it
+		}
+		if err := w.deliver(m.Header.Get(headerStoredSubject), seq, m.Data); err != nil {
 			return err
 		}
 	}
@@ -266,7 +269,10 @@ func (w *follower) fetch(c js.Consumer) (n uint64, fatal bool, err error) {
 			return n, false, fmt.Errorf("fetch items: %w", err)
 		}
 		n++
-		if err := w.deliver(meta.Sequence.Stream, m.Data()); err != nil {
+		if meta.Sequence.Stream == w.position[m.Subject()] {
+			continue // nothing new since it was delivered
+		}
+		if err := w.deliver(m.Subject(), meta.Sequence.Stream, m.Data()); err != nil {
 			return n, true, err
 		}
 	}
@@ -276,28 +282,27 @@ func (w *follower) fetch(c js.Consumer) (n uint64, fatal bool, err error) {
 	return n, false, nil
 }
 
-// deliver gives an item to the function unless it, or a newer one, was given.
-func (w *follower) deliver(seq uint64, data []byte) error {
+// deliver gives an item to the function unless a newer one was given.
+func (w *follower) deliver(subject string, seq uint64, data []byte) error {
+	w.position[subject] = seq
 	var item events.FeedItem
 	if err := json.Unmarshal(data, &item); err != nil {
 		w.feed.cfg.Logger.Error("feed item cannot be read, passed over", zap.String("node", w.node), zap.Uint64("seq", seq), zap.Error(err))
 		return nil
 	}
-	id := item.UID + "/" + item.Kind
-	if seq <= w.position[id] {
+	if item.Seq < w.newest[subject] {
 		return nil
 	}
-	w.position[id] = seq
-	if item.Seq < w.newest[id] {
-		return nil
-	}
-	w.newest[id] = item.Seq
+	w.newest[subject] = item.Seq
 	return w.fn(item)
 }
 
-// headerSequence is what the server adds to what it sends on: the sequence that
+// What the server adds to what it sends on: the subject and the sequence that
 // the message has in its stream.
-const headerSequence = "Nats-Sequence"
+const (
+	headerStoredSubject = "Nats-Subject"
+	headerSequence      = "Nats-Sequence"
+)
 
 func sequenceOf(m *nats.Msg) (uint64, error) {
 	seq, err := strconv.ParseUint(m.Header.Get(headerSequence), 10, 64)

@@ -1,16 +1,16 @@
 package jetstream_test
 
 import (
+	"errors"
 	"testing"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
 	"periplus.dev/events/jetstream"
 	"periplus.dev/events/logtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var errDone = errors.New("done")
 
 // start runs a server that syncs every message, in a directory of the test.
 func start(t testing.TB, cfg jetstream.Config) *jetstream.Server {

@@ -224,6 +224,8 @@ func testInvalid(_ *testing.T, b *bench) {
 		"no time":         func(p *events.Proposal) { p.Time = time.Time{} },
 		"no cause":        func(p *events.Proposal) { p.Actor = "reconciler:garbage" },
 		"payload no JSON": func(p *events.Proposal) { p.Data = []byte("{") },
+		"not UTF-8":       func(p *events.Proposal) { p.Reason = "\xff" },
+		"name not UTF-8":  func(p *events.Proposal) { p.Subject.Key.Name = "\xff" },
 		"no name":         func(p *events.Proposal) { p.Subject.Key.Name = "" },
 	} {
 		b.t.Run(name, func(t *testing.T) {
@@ -248,6 +250,9 @@ func testTooLarge(_ *testing.T, b *bench) {
 	q.Data = []byte(`"` + strings.Repeat("x", events.MaxDataBytes-1) + `"`)
 	b.refuse(events.ErrTooLarge, q)
 	b.refuse(events.ErrTooLarge, b.propose(key(3), events.FactCreated, 0), q)
+	wordy := b.propose(key(4), events.FactCreated, 0)
+	wordy.Reason = strings.Repeat("because ", 8<<10)
+	b.refuse(events.ErrTooLarge, wordy)
 	var many []events.Proposal
 	for n := range 1001 {
 		many = append(many, b.propose(key(n+10), events.FactCreated, 0))

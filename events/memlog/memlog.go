@@ -13,12 +13,17 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"periplus.dev/events"
 )
 
 // MaxBatch is how many proposals one append may hold.
 const MaxBatch = 1000
+
+// maxTextBytes limits the attributes of one event, which a log on the network
+// sends as headers.
+const maxTextBytes = 48 << 10
 
 // Config of a log. The zero value works.
 type Config struct {
@@ -94,10 +99,28 @@ func check(proposals []events.Proposal) error {
 		if err := events.Check(p); err != nil {
 			return err
 		}
+		if err := checkText(p.Event); err != nil {
+			return err
+		}
 		if ids[p.ID] {
 			return fmt.Errorf("%w: id %s stands twice in one append", events.ErrInvalid, p.ID)
 		}
 		ids[p.ID] = true
+	}
+	return nil
+}
+
+// checkText refuses what a log on the network could not carry as it is.
+func checkText(e events.Event) error {
+	size := 0
+	for _, text := range []string{e.ID, string(e.Source), string(e.Actor), e.Cause, e.Change, e.Reason, e.Trace, e.Subject.Key.String()} {
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("%s for %q: %w: an attribute is not UTF-8", e.Type, e.Subject.Key, events.ErrInvalid)
+		}
+		size += len(text)
+	}
+	if size > maxTextBytes {
+		return fmt.Errorf("%s for %s: %w: %d bytes of attributes, at most %d", e.Type, e.Subject.Key, events.ErrTooLarge, size, maxTextBytes)
 	}
 	return nil
 }

@@ -45,10 +45,9 @@ func (s *server) history(w http.ResponseWriter, r *http.Request) error {
 	}
 	setRange(w, 1, head)
 	w.Header().Set("Content-Type", lines)
-	enc := encoder(w)
 	for _, e := range all {
-		if enc.Encode(e) != nil {
-			return nil // the client is gone
+		if err := writeJSON(w, e); err != nil {
+			return nil //nolint:nilerr // the client is gone
 		}
 	}
 	return nil
@@ -66,11 +65,11 @@ func (s *server) why(w http.ResponseWriter, r *http.Request) error {
 	format := q.format(FormatEntries, FormatTold)
 	last, seq := q.boolean("last"), q.number("seq")
 	var key events.Key
+	named := q.has("seq")
 	switch {
-	case q.has("seq") && (q.has("object") || q.has("last")):
+	case named && (q.has("object") || q.has("last")):
 		q.bad("give either seq or object, and last only with object")
-	case q.has("seq"):
-	default:
+	case !named:
 		key = q.key("object")
 	}
 	if err := q.done(); err != nil {
@@ -80,28 +79,18 @@ func (s *server) why(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	named := q.has("seq")
 	if !named {
 		if seq, err = s.telling(r.Context(), key, last, head); err != nil {
 			return err
 		}
 	}
-	chain, err := history.Why(seq, func(seq uint64) (events.Recorded, bool, error) { return s.Log.At(r.Context(), seq) })
-	switch {
-	case errors.Is(err, history.ErrUnknown):
-		return noEvent(seq, head)
-	case errors.Is(err, history.ErrBroken):
-		return apierrors.NewInternalError(err)
-	case err != nil:
+	chain, err := s.chain(r.Context(), seq, head)
+	if err != nil {
 		return err
 	}
-	answer := make([]any, 0, len(chain))
-	for _, e := range chain {
-		before, err := s.before(r.Context(), format, e)
-		if err != nil {
-			return err
-		}
-		answer = append(answer, shown(format, e, before))
+	answer, err := s.shownAll(r.Context(), format, chain)
+	if err != nil {
+		return err
 	}
 	if named {
 		setRange(w, chain[len(chain)-1].Seq, seq)
@@ -109,8 +98,34 @@ func (s *server) why(w http.ResponseWriter, r *http.Request) error {
 		setRange(w, 1, head)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	writeJSON(w, answer)
+	_ = writeJSON(w, answer)
 	return nil
+}
+
+// chain is the event with a sequence and what led to it.
+func (s *server) chain(ctx context.Context, seq, head uint64) ([]events.Recorded, error) {
+	chain, err := history.Why(seq, func(seq uint64) (events.Recorded, bool, error) { return s.Log.At(ctx, seq) })
+	switch {
+	case errors.Is(err, history.ErrUnknown):
+		return nil, noEvent(seq, head)
+	case errors.Is(err, history.ErrBroken):
+		return nil, apierrors.NewInternalError(err)
+	default:
+		return chain, err
+	}
+}
+
+// shownAll is a chain in a format.
+func (s *server) shownAll(ctx context.Context, format string, chain []events.Recorded) ([]any, error) {
+	answer := make([]any, 0, len(chain))
+	for _, e := range chain {
+		before, err := s.before(ctx, format, e)
+		if err != nil {
+			return nil, err
+		}
+		answer = append(answer, shown(format, e, before))
+	}
+	return answer, nil
 }
 
 // telling is the sequence of the event that explains an object.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,7 +86,9 @@ func (s *server) handler(answer func(http.ResponseWriter, *http.Request) error) 
 		w.Header().Set("Cache-Control", "no-store")
 		if r.Method != http.MethodGet {
 			w.Header().Set("Allow", http.MethodGet)
-			refuse(w, apierrors.NewMethodNotSupported(schema.GroupResource{Group: "periplus.dev", Resource: r.URL.Path}, r.Method))
+			e := apierrors.NewMethodNotSupported(schema.GroupResource{}, r.Method)
+			e.ErrStatus.Message = r.Method + " is not supported on " + r.URL.Path + ": use GET"
+			refuse(w, e)
 			return
 		}
 		if err := answer(w, r); err != nil {
@@ -112,19 +117,15 @@ func refuse(w http.ResponseWriter, err error) {
 	status := statusOf(err)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(int(status.Code))
-	writeJSON(w, status)
+	_ = writeJSON(w, status)
 }
 
 // writeJSON writes one line. An error means that the client is gone: nobody is
 // left to be told.
-func writeJSON(w http.ResponseWriter, v any) {
-	_ = encoder(w).Encode(v)
-}
-
-func encoder(w http.ResponseWriter) *json.Encoder {
+func writeJSON(w http.ResponseWriter, v any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	return e
+	return e.Encode(v)
 }
 
 func (s *server) version(w http.ResponseWriter, r *http.Request) error {
@@ -137,7 +138,7 @@ func (s *server) version(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	writeJSON(w, Version{Version: s.Version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Head: head})
+	_ = writeJSON(w, Version{Version: s.Version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Head: head})
 	return nil
 }
 
@@ -214,24 +215,11 @@ func (q *query) format(allowed ...string) string {
 	if !q.has("format") {
 		return allowed[0]
 	}
-	for _, a := range allowed {
-		if s == a {
-			return s
-		}
+	if slices.Contains(allowed, s) {
+		return s
 	}
-	q.bad("parameter format=" + strconv.Quote(s) + " is none of " + join(allowed))
+	q.bad("parameter format=" + strconv.Quote(s) + " is none of " + strings.Join(allowed, ", "))
 	return ""
-}
-
-func join(words []string) string {
-	out := ""
-	for i, w := range words {
-		if i > 0 {
-			out += ", "
-		}
-		out += w
-	}
-	return out
 }
 
 func (q *query) bad(why string) {
@@ -242,12 +230,8 @@ func (q *query) bad(why string) {
 
 // done returns the first error; a parameter that nobody asked for is one.
 func (q *query) done() error {
-	known := map[string]bool{}
-	for _, name := range q.read {
-		known[name] = true
-	}
-	for name := range q.values {
-		if !known[name] {
+	for _, name := range slices.Sorted(maps.Keys(q.values)) {
+		if !slices.Contains(q.read, name) {
 			q.bad("unknown parameter " + strconv.Quote(name))
 		}
 	}

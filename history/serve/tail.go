@@ -73,10 +73,11 @@ type stream struct {
 // written as its last line; what ends as it was meant to ends without.
 func (s *server) stream(ctx context.Context, w http.ResponseWriter, st stream) {
 	out := http.NewResponseController(w)
-	enc := encoder(w)
-	if !st.follow && st.end == 0 || out.Flush() != nil {
+	if !st.follow && st.end == 0 {
 		return
 	}
+	// A writer that cannot flush still writes; one whose client is gone ends ctx.
+	_ = out.Flush()
 	err := s.Log.Read(ctx, st.from, func(r events.Recorded, _ uint64) error {
 		if !st.follow && r.Seq > st.end {
 			return errEnough
@@ -85,10 +86,11 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, st stream) {
 		if err != nil {
 			return err
 		}
-		if err := enc.Encode(v); err != nil {
+		if err := writeJSON(w, v); err != nil {
 			return errEnough // the client is gone
 		}
-		if out.Flush() != nil || !st.follow && r.Seq == st.end {
+		_ = out.Flush()
+		if !st.follow && r.Seq == st.end {
 			return errEnough
 		}
 		return nil
@@ -99,7 +101,7 @@ func (s *server) stream(ctx context.Context, w http.ResponseWriter, st stream) {
 	if ctx.Err() != nil {
 		err = apierrors.NewServiceUnavailable("the server ends this stream")
 	}
-	writeJSON(w, statusOf(err))
+	_ = writeJSON(w, statusOf(err))
 }
 
 func (s *server) line(ctx context.Context, format string, r events.Recorded) (any, error) {

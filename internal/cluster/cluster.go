@@ -86,6 +86,7 @@ type Cluster struct {
 	agents map[string]*nodeagent.Agent
 	sealer *sealing.Sealer
 	door   *kubeapi.Server
+	done   chan struct{} // closed when Run is to end: streams of history end with it
 }
 
 // New makes a cluster and listens; nothing runs before [Cluster.Run].
@@ -93,7 +94,7 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.Reconcilers == nil {
 		cfg.Reconcilers = Reconcilers()
 	}
-	c := &Cluster{cfg: cfg, world: projections.NewProjection(0), leases: projections.NewProjection(0), agents: map[string]*nodeagent.Agent{}}
+	c := &Cluster{cfg: cfg, world: projections.NewProjection(0), leases: projections.NewProjection(0), agents: map[string]*nodeagent.Agent{}, done: make(chan struct{})}
 	var err error
 	if c.sealer, err = sealing.LoadOrCreate(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("load cluster key: %w", err)
@@ -103,10 +104,10 @@ func New(cfg Config) (*Cluster, error) {
 			return nil, fmt.Errorf("make node %s: %w", n.Name, err)
 		}
 	}
-	handlers := serve.Handlers(serve.Config{Log: cfg.Log, Version: cfg.Version})
-	handlers["/periplus/v1/images"] = http.HandlerFunc(c.loadImages)
+	handlers := serve.Handlers(serve.Config{Log: cfg.Log, Version: cfg.Version, Done: c.done})
+	handlers[ImagesPath] = http.HandlerFunc(c.loadImages)
 	c.door, err = kubeapi.New(kubeapi.Config{
-		World: c.world, Log: cfg.Log, LeaseWorld: c.leases, LeaseLog: cfg.Leases,
+		Main: kubeapi.Stream{World: c.world, Log: cfg.Log}, Leases: kubeapi.Stream{World: c.leases, Log: cfg.Leases},
 		Sealer: c.sealer, Nodes: c, Dir: cfg.Dir, Listener: cfg.Listener, Handlers: handlers,
 		Version: cfg.Version, Now: cfg.Now, NewID: cfg.NewID, Logger: cfg.Logger.Named("kubeapi"),
 	})
@@ -126,6 +127,7 @@ func (c *Cluster) WriteKubeconfig(path string) error { return c.door.WriteKubeco
 // answered, what always exists is there, and every node takes pods. The door
 // ends first, so that requests under way are answered; the fold of the log last.
 func (c *Cluster) Run(ctx context.Context, ready func()) error {
+	defer context.AfterFunc(ctx, func() { close(c.done) })()
 	by := events.Actor("user:system:admin")
 	for _, log := range []Log{c.cfg.Log, c.cfg.Leases} {
 		if err := controlplane.Initialize(ctx, log, c.cfg.Now(), c.cfg.NewID, by); err != nil {
@@ -197,7 +199,12 @@ func (c *Cluster) awaitReady(ctx context.Context) error {
 			continue // the World moved on meanwhile
 		}
 		if c.isReady(w) {
-			return c.door.AwaitReady(ctx)
+			select {
+			case <-c.door.Serving():
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 		select {
 		case <-next:

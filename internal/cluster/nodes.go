@@ -10,8 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"periplus.dev/history/serve"
+	"periplus.dev/kubeapi"
 	"periplus.dev/nodeagent"
+	"periplus.dev/nodeagent/volume"
 )
+
+// ImagesPath is where image archives are posted to.
+const ImagesPath = "/periplus/v1/images"
 
 // ImagesAnswer is what loading images answers.
 type ImagesAnswer struct {
@@ -20,6 +26,7 @@ type ImagesAnswer struct {
 
 // loadImages imports the archive in the body on every node of the process.
 func (c *Cluster) loadImages(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(serve.HeaderVersion, c.cfg.Version)
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		refuse(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "images are loaded with POST")
@@ -71,14 +78,58 @@ func (c *Cluster) agent(node string) (*nodeagent.Agent, error) {
 }
 
 // Logs implements kubeapi.NodeBackend.
-func (c *Cluster) Logs(ctx context.Context, node string, pod *corev1.Pod, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+func (c *Cluster) Logs(ctx context.Context, node string, pod kubeapi.PodRef, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	a, err := c.agent(node)
 	if err != nil {
 		return nil, err
 	}
-	return a.Logs(ctx, podRef(pod), o)
+	return a.Logs(ctx, nodeagent.PodRef(pod), o)
 }
 
-func podRef(pod *corev1.Pod) nodeagent.PodRef {
-	return nodeagent.PodRef{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID)}
+// Exec implements kubeapi.NodeBackend.
+func (c *Cluster) Exec(ctx context.Context, node string, pod kubeapi.PodRef, container string, command []string,
+	stdin io.Reader, stdout, stderr io.Writer, tty bool, resize <-chan kubeapi.TerminalSize,
+) (int, error) {
+	a, err := c.agent(node)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return a.Exec(ctx, nodeagent.PodRef(pod), container, command, stdin, stdout, stderr, tty, sizes(ctx, resize))
+}
+
+// sizes passes window sizes on until there are no more or ctx ends.
+func sizes(ctx context.Context, in <-chan kubeapi.TerminalSize) <-chan nodeagent.Size {
+	if in == nil {
+		return nil
+	}
+	out := make(chan nodeagent.Size)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case s, ok := <-in:
+				if !ok {
+					return
+				}
+				select {
+				case out <- nodeagent.Size(s):
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+func (c *Cluster) newAgent(n Node) (*nodeagent.Agent, error) {
+	return nodeagent.New(nodeagent.Config{
+		Node: n.Name, Runtime: n.Runtime, Log: c.cfg.Log, Feed: c.cfg.Feed, Volumes: volume.Dir{Root: n.Dir},
+		Addresses: n.Addresses, PodCIDR: n.PodCIDR, Version: c.cfg.Version, Now: c.cfg.Now, NewID: c.cfg.NewID,
+		Logger: c.cfg.Logger,
+	})
 }

@@ -53,8 +53,8 @@ func (c Config) check() error {
 	return nil
 }
 
-func (c Config) socket() string         { return c.path("containerd", "c.sock") }
-func (c Config) sandboxDir() string     { return c.path("sandboxes") }
-func (c Config) fifoDir() string        { return c.path("fifo") }
-func (c Config) logDir() string         { return c.path("pods") }
+func (c Config) socket() string          { return c.path("containerd", "c.sock") }
+func (c Config) sandboxDir() string      { return c.path("sandboxes") }
+func (c Config) fifoDir() string         { return c.path("fifo") }
+func (c Config) logDir() string          { return c.path("pods") }
 func (c Config) path(e ...string) string { return filepath.Join(append([]string{c.Dir}, e...)...) }

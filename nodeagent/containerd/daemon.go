@@ -82,7 +82,7 @@ func (d *daemon) ensure(ctx context.Context) (pid int, err error) {
 // our group nor our end reaches it.
 func (d *daemon) spawn() error {
 	for _, dir := range []string{"root", "state"} {
-		if err := os.MkdirAll(filepath.Join(d.dir, dir), 0o711); err != nil {
+		if err := os.MkdirAll(filepath.Join(d.dir, dir), 0o700); err != nil {
 			return err
 		}
 	}
@@ -95,8 +95,8 @@ func (d *daemon) spawn() error {
 	if err != nil {
 		return err
 	}
-	defer output.Close() //nolint:errcheck // the child has its own
-	cmd := exec.Command(d.binary, "--config", config)
+	defer output.Close()                              // the child has its own
+	cmd := exec.Command(d.binary, "--config", config) //nolint:noctx // it outlives every context
 	cmd.Stdout, cmd.Stderr, cmd.Dir = output, output, d.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -161,8 +161,12 @@ func peer(ctx context.Context, socket string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close() //nolint:errcheck // nothing was said
-	raw, err := conn.(*net.UnixConn).SyscallConn()
+	defer conn.Close()
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0, fmt.Errorf("connection to %s is no unix socket", socket)
+	}
+	raw, err := unixConn.SyscallConn()
 	if err != nil {
 		return 0, err
 	}

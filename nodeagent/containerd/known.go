@@ -136,9 +136,9 @@ func (r *Runtime) tasks(ctx context.Context) (map[string]*taskapi.Process, error
 	if err != nil {
 		return nil, fmt.Errorf("list tasks: %w", asTemporary(errgrpc.ToNative(err)))
 	}
-	out := make(map[string]*taskapi.Process, len(list.Tasks))
-	for _, p := range list.Tasks {
-		out[p.ID] = p
+	out := make(map[string]*taskapi.Process, len(list.GetTasks()))
+	for _, p := range list.GetTasks() {
+		out[p.GetID()] = p
 	}
 	return out, nil
 }

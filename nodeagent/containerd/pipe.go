@@ -99,11 +99,9 @@ func (p *pipes) open() error {
 func (p *pipes) copyTo(l *crilog.Log) {
 	p.release()
 	for stream, r := range p.readers {
-		p.copying.Add(1)
-		go func() {
-			defer p.copying.Done()
+		p.copying.Go(func() {
 			_, _ = io.CopyBuffer(onlyWriter{l.Stream(stream)}, onlyReader{r}, make([]byte, 64<<10)) // ends with the container, or by detach
-		}()
+		})
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // restore finds what a former process has left and goes on with it.
 func (r *Runtime) restore(ctx context.Context) error {
 	for _, dir := range []string{r.config.sandboxDir(), r.config.fifoDir(), r.config.logDir()} {
-		if err := os.MkdirAll(dir, 0o711); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
 	}

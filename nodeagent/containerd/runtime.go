@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	client "github.com/containerd/containerd/v2/client"
@@ -36,14 +38,16 @@ type Runtime struct {
 	starts, stops chan struct{} // a token for each that is under way
 
 	begun  chan *task     // to keep: containers that run and have nobody yet who waits for them
-	closed chan struct{}  // closed by Shutdown
+	shut   atomic.Bool    // Shutdown was called
+	closed chan struct{}  // closed by Shutdown when no more containers may begin
 	cancel func()         // ends the goroutines of group
 	group  sync.WaitGroup // supervise, listen, keep and an await for each container that runs
 
 	mu        sync.Mutex
-	sandboxes map[string]*sandbox // by UID
-	running   map[string]*task    // by container id
-	oomed     map[string]bool     // ids of containers of which a process ran out of memory
+	sandboxes map[string]*sandbox      // by UID
+	running   map[string]*task         // by container id
+	busy      map[string]runtime.Phase // of containers that are being started or removed, by id
+	oomed     map[string]bool          // ids of containers of which a process ran out of memory
 }
 
 var _ runtime.Runtime = (*Runtime)(nil)
@@ -81,7 +85,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 		daemon: &daemon{dir: c.path("containerd"), binary: c.Binary, log: c.Logger},
 		starts: make(chan struct{}, c.Parallel), stops: make(chan struct{}, c.Parallel),
 		begun: make(chan *task), closed: make(chan struct{}),
-		sandboxes: map[string]*sandbox{}, running: map[string]*task{}, oomed: map[string]bool{},
+		sandboxes: map[string]*sandbox{}, running: map[string]*task{}, busy: map[string]runtime.Phase{}, oomed: map[string]bool{},
 	}
 	pid, err := r.daemon.ensure(ctx)
 	if err != nil {
@@ -104,8 +108,11 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 
 // Shutdown lets the node go. With everything false, containers and containerd go
 // on, and a later Start finds them. With everything true, all pods are removed
-// and containerd is stopped; images stay in its folder.
+// and containerd is stopped; images stay in its folder. A second call does nothing.
 func (r *Runtime) Shutdown(ctx context.Context, everything bool) error {
+	if r.shut.Swap(true) {
+		return nil
+	}
 	var errs []error
 	if everything {
 		errs = append(errs, r.removeAll(ctx))
@@ -151,11 +158,23 @@ func (r *Runtime) Watch(ctx context.Context, fn func(runtime.Event)) error {
 
 // cgroup is the node's own group, in which each pod has one.
 func (r *Runtime) cgroup(elem ...string) string {
-	path := "/periplus/" + r.config.NodeName
-	for _, e := range elem {
-		path += "/" + e
+	return path.Join(append([]string{"/periplus", r.config.NodeName}, elem...)...)
+}
+
+// underWay says what a container is to be called until done is called, while its
+// records are not to be trusted.
+func (r *Runtime) underWay(id string, phase runtime.Phase) (done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, nested := r.busy[id]
+	r.busy[id] = phase
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if delete(r.busy, id); nested {
+			r.busy[id] = before
+		}
 	}
-	return path
 }
 
 // acquire takes one of the tokens that limit how much is done at a time.

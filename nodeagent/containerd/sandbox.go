@@ -177,18 +177,19 @@ func writeEtc(s *sandbox, spec runtime.SandboxSpec) error {
 			return fmt.Errorf("read resolv.conf: %w", err)
 		}
 	}
-	hosts := "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" + s.Address.String() + "\t" + s.Hostname + "\n"
+	var hosts strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n%s\t%s\n", s.Address, s.Hostname)
 	for _, a := range spec.HostAliases {
-		hosts += a.IP + "\t" + strings.Join(a.Names, "\t") + "\n"
+		fmt.Fprintf(&hosts, "%s\t%s\n", a.IP, strings.Join(a.Names, "\t"))
 	}
 	if err := os.MkdirAll(s.file("started"), 0o700); err != nil {
 		return fmt.Errorf("make sandbox folder: %w", err)
 	}
-	if err := os.MkdirAll(s.file("etc"), 0o755); err != nil {
+	if err := os.MkdirAll(s.file("etc"), 0o700); err != nil {
 		return fmt.Errorf("make sandbox folder: %w", err)
 	}
 	for name, content := range map[string][]byte{
-		"hosts": []byte(hosts), "hostname": []byte(s.Hostname + "\n"), "resolv.conf": resolv,
+		"hosts": []byte(hosts.String()), "hostname": []byte(s.Hostname + "\n"), "resolv.conf": resolv,
 	} {
 		if err := os.WriteFile(s.file("etc", name), content, 0o644); err != nil { //nolint:gosec // any user of the container reads them
 			return fmt.Errorf("write %s: %w", name, err)

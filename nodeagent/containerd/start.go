@@ -76,6 +76,7 @@ func wasStarted(s *sandbox, id string) bool {
 
 // launch creates and starts a container that is not there.
 func (r *Runtime) launch(ctx context.Context, s *sandbox, id string, spec runtime.ContainerSpec) (runtime.Container, error) {
+	defer r.underWay(id, runtime.Created)()
 	k, err := r.create(ctx, s, id, spec)
 	if err != nil {
 		return runtime.Container{}, err
@@ -106,13 +107,13 @@ func (r *Runtime) create(ctx context.Context, s *sandbox, id string, spec runtim
 		k, _, err := read(ctx, c)
 		return k, err
 	}
-	if undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpPatience); true {
-		defer cancel()
-		if err := r.client.SnapshotService(snapshotter).Remove(undo, id); err != nil && !errdefs.IsNotFound(err) {
-			return known{}, fmt.Errorf("remove snapshot: %w", asTemporary(err))
-		}
+	undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpPatience)
+	defer cancel()
+	left := r.client.SnapshotService(snapshotter).Remove(undo, id)
+	if errdefs.IsNotFound(left) {
+		left = nil
 	}
-	return known{}, named(runtime.ReasonCreate, err)
+	return known{}, errors.Join(named(runtime.ReasonCreate, err), asTemporary(left))
 }
 
 // run starts a container's process and returns it.
@@ -146,13 +147,12 @@ func (r *Runtime) cleanUp(ctx context.Context, k known) error {
 }
 
 // chatter is what containerd and runc put around what they have to say.
-var chatter = regexp.MustCompile(`^(failed to (create|start)( containerd| shim)? task: |OCI runtime (create|start|exec) failed: |runc (create|start|exec) failed: |unable to start container process: |failed to create containerd container: )+|: unknown$`)
+var chatter = regexp.MustCompile(`^(failed to (create|start)( containerd| shim)? task: |OCI runtime (create|start|exec) failed: |runc (create|start|exec) failed: |unable to start container process: |error during container init: |failed to create containerd container: )+|: unknown$`)
 
 // named gives an error of containerd's its reason and a message without what
 // only its authors understand. Errors that may go away stay what they are.
 func named(reason string, err error) error {
-	var already *runtime.Error
-	if errors.As(err, &already) {
+	if _, ok := errors.AsType[*runtime.Error](err); ok {
 		return err
 	}
 	if temporary := asTemporary(err); errors.Is(temporary, runtime.ErrTemporary) || errors.Is(err, context.Canceled) {

@@ -43,6 +43,11 @@ func (r *Runtime) kill(ctx context.Context, t *task, name string) error {
 	if err == nil {
 		err = process.Kill(ctx, number)
 	}
+	select {
+	case <-t.exited:
+		return nil
+	default:
+	}
 	if errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) {
 		return nil // it has just ended
 	}
@@ -118,15 +123,11 @@ func (r *Runtime) removeByID(ctx context.Context, id string) error {
 // removeContainer kills a container and removes all of it but its log. The pod's
 // lock is held.
 func (r *Runtime) removeContainer(ctx context.Context, k known) error {
+	defer r.underWay(k.ID(), runtime.Unknown)()
 	if t := r.runningTask(k.ID()); t != nil {
 		t.discarded.Store(true)
 		if err := r.killForGood(ctx, t); err != nil {
 			return err
-		}
-		select {
-		case <-t.done:
-		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 	if err := deleteTask(ctx, k); err != nil {

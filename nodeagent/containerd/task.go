@@ -28,7 +28,7 @@ const exitKilled = 128 + 9
 
 // task is a container that runs, as this process sees it.
 //
-//	begun -exit or loss-> its log ends -> its end is recorded -> exited -> its task is deleted -> done
+//	begun -exit or loss-> its log ends -> its end is recorded -> exited -> its task is deleted
 type task struct {
 	known
 
@@ -37,11 +37,10 @@ type task struct {
 	file      *os.File
 	discarded atomic.Bool   // it is being removed: nobody will ask how it ended
 	exited    chan struct{} // closed when its end is known and recorded
-	done      chan struct{} // closed when nothing is left to do
 }
 
 func newTask(k known, p *pipes, log *crilog.Log, file *os.File) *task {
-	return &task{known: k, pipes: p, log: log, file: file, exited: make(chan struct{}), done: make(chan struct{})}
+	return &task{known: k, pipes: p, log: log, file: file, exited: make(chan struct{})}
 }
 
 // detach lets the container go on without us.
@@ -118,10 +117,11 @@ func (r *Runtime) await(ctx context.Context, t *task) {
 			return
 		}
 		if err == nil {
-			close(t.done)
 			return
 		}
-		r.log.Warn("end of a container is not known yet", zap.String("container", t.ID()), zap.Error(err))
+		if !errors.Is(err, runtime.ErrTemporary) { // otherwise listen has told already
+			r.log.Warn("end of a container is not known yet", zap.String("container", t.ID()), zap.Error(err))
+		}
 		if !pause(ctx) {
 			return
 		}
@@ -166,16 +166,24 @@ func (r *Runtime) harvest(ctx context.Context, t *task, end *ending) error {
 		}
 	}
 	r.forget(t)
-	if end == nil {
-		return nil
+	return r.bury(ctx, t)
+}
+
+// bury deletes the task of a container that has ended. It takes the pod's lock:
+// the shim ends with its last task, and a container that is started at the same
+// moment would still find it.
+func (r *Runtime) bury(ctx context.Context, t *task) error {
+	unlock, err := r.pods.lock(ctx, t.pod.UID)
+	if err != nil {
+		return err
 	}
+	defer unlock()
 	process, err := t.Task(ctx, nil)
 	if err == nil {
 		_, err = process.Delete(ctx)
 	}
 	if err != nil && !errdefs.IsNotFound(err) {
-		// The record stands; what is left of the task goes with the container.
-		r.log.Warn("task of an ended container cannot be deleted", zap.String("container", t.ID()), zap.Error(err))
+		return fmt.Errorf("delete task: %w", asTemporary(err))
 	}
 	return nil
 }

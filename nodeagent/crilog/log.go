@@ -23,6 +23,7 @@ import (
 // Stream is one of a container's two outputs.
 type Stream string
 
+// Streams.
 const (
 	Stdout Stream = "stdout"
 	Stderr Stream = "stderr"

@@ -43,7 +43,7 @@ func Read(ctx context.Context, r io.ReaderAt, size int64, o Options, w io.Writer
 		if err != nil || o.Await == nil {
 			return err
 		}
-		more := false
+		var more bool
 		offset = size
 		if size, more, err = o.Await(ctx, offset); err != nil || !more {
 			return err

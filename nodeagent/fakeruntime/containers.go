@@ -129,7 +129,7 @@ func (c *container) step() {
 		case s.stubborn:
 			c.stubborn = true
 		default:
-			c.log.print(s)
+			c.log.add(s)
 		}
 	}
 }

@@ -139,7 +139,9 @@ func layoutNames(r io.Reader) ([]string, error) {
 
 // savedNames reads the manifest of what docker save writes.
 func savedNames(r io.Reader) ([]string, error) {
-	var manifests []struct{ RepoTags []string }
+	var manifests []struct {
+		RepoTags []string `json:"RepoTags"`
+	}
 	if err := json.NewDecoder(r).Decode(&manifests); err != nil {
 		return nil, err
 	}

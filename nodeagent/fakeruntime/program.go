@@ -25,8 +25,8 @@ type program []step
 
 // step is one thing that a program does.
 type step struct {
-	print    string
-	stream   crilog.Stream // of print
+	text     string        // to print
+	stream   crilog.Stream // of text
 	wait     time.Duration
 	forever  bool
 	stubborn bool  // from here on TERM is ignored
@@ -95,7 +95,7 @@ func isWord(name string) bool {
 // word compiles one command. Wrong arguments end the program with status 2.
 func word(argv []string, s surroundings) program {
 	name, args := path.Base(argv[0]), argv[1:]
-	say := func(text string) program { return program{{print: text + "\n", stream: crilog.Stdout}} }
+	say := func(text string) program { return program{{text: text + "\n", stream: crilog.Stdout}} }
 	switch name {
 	case "echo":
 		return say(strings.Join(args, " "))
@@ -145,7 +145,7 @@ func numbered(name string, args []string) program {
 		}
 	case "eat-memory":
 		if n, ok := bytesOf(args[0]); ok {
-			return program{{eat: n}, {print: fmt.Sprintf("ate %d bytes\n", n), stream: crilog.Stdout}, runForever}
+			return program{{eat: n}, {text: fmt.Sprintf("ate %d bytes\n", n), stream: crilog.Stdout}, runForever}
 		}
 	}
 	return program{wrongUsage}
@@ -180,7 +180,7 @@ func printLines(args []string) program {
 		if i > 0 && every > 0 {
 			p = append(p, step{wait: every})
 		}
-		p = append(p, step{print: fmt.Sprintf("line %d\n", i+1), stream: stream})
+		p = append(p, step{text: fmt.Sprintf("line %d\n", i+1), stream: stream})
 	}
 	return p
 }

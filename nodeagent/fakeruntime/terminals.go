@@ -29,9 +29,9 @@ func newLogged(attempt int, now func() time.Time) *logged {
 	}}
 }
 
-func (l *logged) print(s step) {
+func (l *logged) add(s step) {
 	if w, ok := l.streams[s.stream]; ok {
-		_, _ = io.WriteString(w, s.print) // memory does not fail
+		_, _ = io.WriteString(w, s.text) // memory does not fail
 	}
 }
 
@@ -110,8 +110,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, spec runtime.ExecSpec) (i
 		return 0, fmt.Errorf("exec in container %s: %w", id, runtime.ErrNotFound)
 	}
 	p, err := compile(spec.Command, nil, c.around)
-	var named *runtime.Error
-	if errors.As(err, &named) {
+	if named, ok := errors.AsType[*runtime.Error](err); ok {
 		named.ExitCode = 127
 	}
 	if err != nil || len(spec.Command) == 0 {
@@ -133,6 +132,7 @@ func (r *Runtime) perform(ctx context.Context, c *container, p program, spec run
 	if spec.TTY {
 		errs = out
 	}
+	to := map[crilog.Stream]io.Writer{"": io.Discard, crilog.Stdout: out, crilog.Stderr: errs}
 	switch path.Base(spec.Command[0]) {
 	case "cat":
 		if spec.Stdin == nil {
@@ -155,12 +155,8 @@ func (r *Runtime) perform(ctx context.Context, c *container, p program, spec run
 			if ended, err := r.waitExit(ctx, c, s.wait); ended || err != nil {
 				return exitKilled, err
 			}
-		case s.stream == crilog.Stderr:
-			if _, err := io.WriteString(errs, s.print); err != nil {
-				return 0, err
-			}
 		default:
-			if _, err := io.WriteString(out, s.print); err != nil {
+			if _, err := io.WriteString(to[s.stream], s.text); err != nil {
 				return 0, err
 			}
 		}

@@ -54,6 +54,7 @@ func (r Ref) ID(digest string) string { return r.Repository + "@" + digest }
 // Policy says when an image is pulled; the values are those of imagePullPolicy.
 type Policy string
 
+// Policies.
 const (
 	Always       Policy = "Always"
 	IfNotPresent Policy = "IfNotPresent"
@@ -72,6 +73,7 @@ func DefaultPolicy(r Ref) Policy {
 // Verdict is what to do about an image before a container is made of it.
 type Verdict string
 
+// Verdicts.
 const (
 	Use    Verdict = "use"    // it is here
 	Pull   Verdict = "pull"   // ask the registry

@@ -30,7 +30,7 @@ func (s *State) started(c *Container, o Outcome) []Fact {
 		c.Start.failed(o.At, soonDelay)
 		return nil
 	}
-	reason, message := runtime.Describe(o.Err, runtime.ReasonCreate)
+	reason, message := describe(o.Err, runtime.ReasonCreate)
 	if reason == runtime.ReasonStart || reason == runtime.ReasonRun {
 		return s.neverRan(c, o, reason, message)
 	}
@@ -75,9 +75,6 @@ func (s *State) neverRan(c *Container, o Outcome, reason, message string) []Fact
 func (s *State) running(c *Container, r runtime.Container, image string) []Fact {
 	if r.Attempt < c.next() || r.Attempt == c.Attempt && c.Phase != Waiting {
 		return nil
-	}
-	if c.ID != "" {
-		c.Old = append(c.Old, c.ID)
 	}
 	c.Phase, c.Attempt, c.ID, c.StartedAt = Running, r.Attempt, r.ID, r.StartedAt
 	c.FinishedAt, c.ExitCode, c.NotBefore = time.Time{}, 0, time.Time{}

@@ -116,6 +116,60 @@ func TestSidecarRunsBesideAndEndsLast(t *testing.T) {
 	equal(t, h.take(), "pod.stopped")
 }
 
+func TestNothingStartsBeforeASidecar(t *testing.T) {
+	h := newHost()
+	pod := withInit(podOf(corev1.RestartPolicyAlways, "a"), true, "s")
+	pod.Spec.InitContainers[0].Image = "none:1"
+	h.fail = func(a lifecycle.Action) error {
+		if a.Kind == lifecycle.Pull && a.Image == "none:1" {
+			return runtime.ErrImageNotFound
+		}
+		return nil
+	}
+	h.settle(t, lifecycle.New(pod, h.now), h.now)
+	equal(t, h.take(), "pod.sandbox-created", "image.pull-started s", "image.pull-failed s ErrImagePull until 10s")
+}
+
+func TestSidecarIsToldToEndAfterTheOthers(t *testing.T) {
+	h := newHost()
+	pod := withInit(podOf(corev1.RestartPolicyAlways, "a"), true, "s")
+	s := h.settle(t, lifecycle.New(pod, h.now), h.now)
+	h.take()
+	h.deaf = true
+	s = h.settle(t, lifecycle.Want(s, deleted(pod, h.now, 30), h.now), h.now)
+	for _, a := range h.done {
+		if a.Kind == lifecycle.Term && a.Container == "s" {
+			t.Error("the sidecar was told to end while the other container runs")
+		}
+	}
+	h.now = h.now.Add(10 * time.Second)
+	h.deaf = false
+	h.exitAll("a", 0)
+	h.settle(t, h.see(t, s), h.now)
+	equal(t, h.take(), "pod.stopping 30s", "container.exited a #0 Completed 0", "container.exited s #0 Error 143", "pod.stopped")
+}
+
+func TestContainerThatVanished(t *testing.T) {
+	h := newHost()
+	s := h.settle(t, lifecycle.New(podOf(corev1.RestartPolicyNever, "a"), h.now), h.now)
+	h.take()
+	h.pod.Containers = nil
+	h.settle(t, h.see(t, s), h.now.Add(time.Hour))
+	equal(t, h.take(), "container.exited a #0 ContainerStatusUnknown 137")
+}
+
+func TestEarlierAttemptsAreRemoved(t *testing.T) {
+	h := newHost()
+	s := h.settle(t, lifecycle.New(podOf(corev1.RestartPolicyAlways, "a"), h.now), h.now)
+	for range 3 {
+		h.exitAll("a", 1)
+		s = h.settle(t, h.see(t, s), h.now.Add(time.Hour))
+	}
+	if n := len(h.pod.Containers); n != 1 {
+		t.Errorf("%d attempts are left, want the running one", n)
+	}
+}
+
 func TestGracefulStop(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"periplus.dev/events"
@@ -70,13 +71,13 @@ func (s *State) sandboxed(o Outcome) []Fact {
 	case givenUp(o.Err):
 		return nil
 	case errors.Is(o.Err, runtime.ErrUnsupported), errors.Is(o.Err, runtime.ErrInvalid):
-		_, message := runtime.Describe(o.Err, runtime.ReasonSandbox)
+		_, message := describe(o.Err, runtime.ReasonSandbox)
 		return s.reject("UnsupportedPod", message, o.At)
 	}
 	try := Try{Failures: s.Sandbox.Failures}
 	try.failed(o.At, delayFor(o.Err))
 	s.Sandbox.Failures, s.Sandbox.RetryAt = try.Failures, try.At
-	reason, message := runtime.Describe(o.Err, runtime.ReasonSandbox)
+	reason, message := describe(o.Err, runtime.ReasonSandbox)
 	if errors.Is(o.Err, runtime.ErrTemporary) || s.Sandbox.Failure == reason+message || len(s.Containers) == 0 {
 		return nil
 	}
@@ -176,7 +177,7 @@ func (s *State) fetched(c *Container, o Outcome) []Fact {
 
 // notPulled puts the next try off, further each time, and says so each time.
 func (s *State) notPulled(c *Container, o Outcome, otherwise string) []Fact {
-	reason, message := runtime.Describe(o.Err, otherwise)
+	reason, message := describe(o.Err, otherwise)
 	c.Fetch.Try.failed(o.At, firstDelay)
 	c.Fetch.Try.Recorded = reason + message
 	c.Fetch.Missing = false
@@ -202,6 +203,18 @@ func (s *State) removed(o Outcome) []Fact {
 	}
 	s.Sandbox.Ready, s.Stopped = false, true
 	return append(facts, fact(o.At, events.PodStopped, "", events.Stopped{UID: s.uid()}))
+}
+
+// maxMessage bounds what a fact says in words.
+const maxMessage = 4 << 10
+
+// describe names an outcome for people, see [runtime.Describe], in a few words.
+func describe(err error, otherwise string) (reason, message string) {
+	reason, message = runtime.Describe(err, otherwise)
+	if len(message) > maxMessage {
+		message = strings.ToValidUTF8(message[:maxMessage], "")
+	}
+	return reason, message
 }
 
 // givenUp reports whether an action did not end but was broken off because its

@@ -95,7 +95,6 @@ func bareID(id string) string {
 // makes it larger than it was; it is then capped.
 func steps(d time.Duration) int {
 	n := 0
-	d += time.Second // times of a status are cut to seconds
 	for d >= RestartDelay(n+1) && RestartDelay(n) < maxDelay {
 		n++
 	}

@@ -100,8 +100,12 @@ func (h *host) step(t fatal, s lifecycle.State) (next lifecycle.State, again tim
 	}
 	s, facts := lifecycle.Begin(s, a, h.now)
 	h.facts = append(h.facts, facts...)
-	s, facts = lifecycle.Observe(s, h.perform(a))
+	o := h.perform(a)
+	s, facts = lifecycle.Observe(s, o)
 	h.facts = append(h.facts, facts...)
+	if _, again := lifecycle.Observe(s, o); len(again) > 0 {
+		t.Fatalf("the same outcome twice yields %v", short(again))
+	}
 	s = h.see(t, s)
 	return s, time.Time{}, true
 }

@@ -116,7 +116,7 @@ func (p *Pool) index(a netip.Addr) (int, bool) {
 }
 
 func (p *Pool) addr(i int) netip.Addr {
-	n := number(p.prefix.Addr()) + uint32(i) //nolint:gosec // i is within the range
+	n := number(p.prefix.Addr()) + uint32(i)
 	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
 }
 

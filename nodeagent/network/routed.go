@@ -177,7 +177,7 @@ func (r *Routed) connect(uid, path string, a netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
-	defer ns.Close() //nolint:errcheck // it was only read
+	defer ns.Close()
 	pair := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: podInterface, PeerNamespace: netlink.NsFd(ns)}
 	pair.Name = r.linkName(uid)
 	if err := netlink.LinkAdd(pair); err != nil {

@@ -42,12 +42,12 @@ func (s ContainerSpec) Check() error {
 	fail := func(format string, args ...any) error {
 		return &Error{Reason: ReasonConfig, Message: fmt.Sprintf(format, args...), Err: ErrInvalid}
 	}
-	switch r := s.Resources; {
+	switch {
 	case !plain.MatchString(s.Name):
 		return fail("container name %q", s.Name)
 	case s.Attempt < 0:
 		return fail("attempt %d", s.Attempt)
-	case r.CPULimitMillis < 0 || r.CPURequestMillis < 0 || r.MemoryLimitBytes < 0:
+	case s.Resources.negative():
 		return fail("negative resources")
 	case s.WorkingDir != "" && !strings.HasPrefix(s.WorkingDir, "/"):
 		return fail("working directory %q is not absolute", s.WorkingDir)
@@ -63,4 +63,8 @@ func (s ContainerSpec) Check() error {
 		}
 	}
 	return nil
+}
+
+func (r Resources) negative() bool {
+	return r.CPULimitMillis < 0 || r.CPURequestMillis < 0 || r.MemoryLimitBytes < 0
 }

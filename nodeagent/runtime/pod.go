@@ -118,6 +118,7 @@ type Container struct {
 //	any of them     -cannot be asked now-> Unknown -answers again-> what it is
 type Phase string
 
+// Phases of a container.
 const (
 	Created Phase = "Created" // made, not started: an attempt that a crash cut short; StartContainer goes on with it
 	Running Phase = "Running"

@@ -1,0 +1,122 @@
+package scheduler
+
+import (
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	resources "k8s.io/component-helpers/resource"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"periplus.dev/projections"
+)
+
+// demand is what a pod asks of a node.
+type demand struct {
+	controller types.UID // empty if it has none
+	spec       *corev1.PodSpec
+	affinity   nodeaffinity.RequiredNodeAffinity
+	requests   amounts
+	weight     amounts // requests, with a guess where nothing is requested
+	ports      []port
+}
+
+// amounts are quantities by resource, CPU in thousandths.
+type amounts map[corev1.ResourceName]int64
+
+func amountsOf(list corev1.ResourceList) amounts {
+	out := amounts{}
+	for name, q := range list {
+		out[name] = amount(name, q)
+	}
+	return out
+}
+
+func amount(name corev1.ResourceName, q resource.Quantity) int64 {
+	if name == corev1.ResourceCPU {
+		return q.MilliValue()
+	}
+	return q.Value()
+}
+
+// add adds what others take; more than can be counted is as much as can be.
+func (a amounts) add(o amounts) {
+	for name, n := range o {
+		if n > math.MaxInt64-a[name] {
+			n = math.MaxInt64 - a[name]
+		}
+		a[name] += max(n, 0)
+	}
+}
+
+// guess is what a container that requests nothing is taken to use when nodes are
+// compared, so that such pods spread as well; the numbers are upstream's.
+func guess() corev1.ResourceList {
+	return corev1.ResourceList{
+		corev1.ResourceCPU:    *resource.NewMilliQuantity(100, resource.DecimalSI),
+		corev1.ResourceMemory: *resource.NewQuantity(200<<20, resource.BinarySI),
+	}
+}
+
+func newDemand(o *projections.Object) demand {
+	pod := projections.As[*corev1.Pod](o)
+	d := demand{
+		spec: &pod.Spec, affinity: nodeaffinity.GetRequiredNodeAffinity(pod),
+		requests: amountsOf(resources.PodRequests(pod, resources.PodResourcesOptions{})),
+		weight:   amountsOf(resources.PodRequests(pod, resources.PodResourcesOptions{NonMissingContainerRequests: guess()})),
+		ports:    portsOf(&pod.Spec),
+	}
+	if ref := o.Controller(); ref != nil {
+		d.controller = ref.UID
+	}
+	return d
+}
+
+// port is a port of the node's own addresses.
+type port struct {
+	ip       string
+	protocol corev1.Protocol
+	number   int32
+}
+
+const everyAddress = "0.0.0.0"
+
+func portsOf(spec *corev1.PodSpec) []port {
+	var out []port
+	add := func(c *corev1.Container) {
+		for _, p := range c.Ports {
+			if p.HostPort <= 0 {
+				continue
+			}
+			taken := port{ip: p.HostIP, protocol: p.Protocol, number: p.HostPort}
+			if taken.ip == "" {
+				taken.ip = everyAddress
+			}
+			if taken.protocol == "" {
+				taken.protocol = corev1.ProtocolTCP
+			}
+			out = append(out, taken)
+		}
+	}
+	for i := range spec.Containers {
+		add(&spec.Containers[i])
+	}
+	for i := range spec.InitContainers {
+		if p := spec.InitContainers[i].RestartPolicy; p != nil && *p == corev1.ContainerRestartPolicyAlways {
+			add(&spec.InitContainers[i])
+		}
+	}
+	return out
+}
+
+// clashes reports whether two ports cannot both be taken.
+func (p port) clashes(o port) bool {
+	return p.number == o.number && p.protocol == o.protocol &&
+		(p.ip == o.ip || p.ip == everyAddress || o.ip == everyAddress)
+}
+
+func clash(a, b []port) bool {
+	return slices.ContainsFunc(a, func(p port) bool { return slices.ContainsFunc(b, p.clashes) })
+}
