@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Key names one object of the cluster.
@@ -43,6 +44,9 @@ func ParseKey(s string) (Key, error) {
 	if err := k.Valid(); err != nil {
 		return Key{}, fmt.Errorf("key %q: %w", s, err)
 	}
+	if k.String() != s {
+		return Key{}, fmt.Errorf("key %q: want %q for the empty group and %q for no namespace", s, coreGroup, noNamespace)
+	}
 	return k, nil
 }
 
@@ -57,6 +61,9 @@ func (k Key) Valid() error {
 	} {
 		if part.value == "" {
 			return fmt.Errorf("%w: %s is empty", ErrInvalidKey, part.name)
+		}
+		if !utf8.ValidString(part.value) {
+			return fmt.Errorf("%w: %s %q is not UTF-8", ErrInvalidKey, part.name, part.value)
 		}
 		if strings.Contains(part.value, "/") {
 			return fmt.Errorf("%w: %s %q contains a slash", ErrInvalidKey, part.name, part.value)

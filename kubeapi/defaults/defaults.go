@@ -59,11 +59,18 @@ func ReplicaSet(r *appsv1.ReplicaSet) {
 	PodSpec(&r.Spec.Template.Spec)
 }
 
-// Secret fills a secret.
+// Secret fills a secret and moves what was written as text to where it is kept.
 func Secret(s *corev1.Secret) {
 	if s.Type == "" {
 		s.Type = corev1.SecretTypeOpaque
 	}
+	if len(s.StringData) > 0 && s.Data == nil {
+		s.Data = map[string][]byte{}
+	}
+	for key, value := range s.StringData {
+		s.Data[key] = []byte(value)
+	}
+	s.StringData = nil
 }
 
 // Namespace labels a namespace with its name and gives it its first phase.

@@ -61,6 +61,15 @@ func removeCgroups(path string) error {
 	return nil
 }
 
+// removeUnused is removeCgroups for a group that others may share: what they use
+// stays.
+func removeUnused(path string) error {
+	if err := removeCgroups(path); !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}
+
 // removeGroup removes one folder of groups, the innermost first.
 func removeGroup(dir string) error {
 	var dirs []string

@@ -53,6 +53,10 @@ func (c Config) check() error {
 	return nil
 }
 
+// owner tells the node's interfaces from those of another one of the same name on
+// the same machine.
+func (c Config) owner() string { return c.NodeName + "@" + c.Dir }
+
 func (c Config) socket() string          { return c.path("containerd", "c.sock") }
 func (c Config) sandboxDir() string      { return c.path("sandboxes") }
 func (c Config) fifoDir() string         { return c.path("fifo") }

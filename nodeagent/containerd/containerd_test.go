@@ -83,7 +83,7 @@ func newNode(t testing.TB) *node {
 		}
 	})
 	return &node{image: image, registry: registry, config: containerd.Config{
-		Dir: dir, NodeName: "n1", PodCIDR: netip.MustParsePrefix("10.252.7.0/24"), Logger: zaptest.NewLogger(t),
+		Dir: dir, NodeName: "runtime-test", PodCIDR: netip.MustParsePrefix("10.252.7.0/24"), Logger: zaptest.NewLogger(t),
 		Mirrors: map[string][]string{"docker.io": {registry.URL()}, "periplus.example": {registry.URL()}},
 	}}
 }

@@ -76,7 +76,7 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
-	routed, err := network.NewRouted(network.Config{Node: c.NodeName, CIDR: c.PodCIDR})
+	routed, err := network.NewRouted(network.Config{Owner: c.owner(), CIDR: c.PodCIDR})
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (r *Runtime) Shutdown(ctx context.Context, everything bool) error {
 	errs = append(errs, r.client.Close())
 	if everything {
 		errs = append(errs, r.daemon.stop(ctx), unmountBelow(r.config.path("containerd")),
-			r.network.Close(), removeCgroups(r.cgroup()))
+			r.network.Close(), removeUnused(r.cgroup()), removeUnused(path.Dir(r.cgroup())))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("shut node runtime down: %w", err)

@@ -29,7 +29,7 @@ func TestAgentRestarts(t *testing.T) {
 	talking := run(t, first, talks, "/bin/print-lines", "-every", "5ms", "100")
 	dying := run(t, first, dies, "/bin/sleep", "infinity")
 	before := states(t, first)
-	pids := processes(t, "/periplus/n1/"+dies.UID)
+	pids := processes(t, "/periplus/runtime-test/"+dies.UID)
 
 	if err := first.Shutdown(t.Context(), false); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestMachineRestarts(t *testing.T) {
 	if err := first.Shutdown(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	for _, pid := range append(processes(t, "/periplus/n1/"+p.UID), belowDir(t, n.config.Dir)...) {
+	for _, pid := range append(processes(t, "/periplus/runtime-test/"+p.UID), belowDir(t, n.config.Dir)...) {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestCrashLeavesNothing(t *testing.T) {
 	if err := network.Pin(filepath.Join(dir, "ns"), "half"); err != nil {
 		t.Fatal(err)
 	}
-	routed, err := network.NewRouted(network.Config{Node: n.config.NodeName, CIDR: n.config.PodCIDR})
+	routed, err := network.NewRouted(network.Config{Owner: n.config.NodeName + "@" + n.config.Dir, CIDR: n.config.PodCIDR})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestPurge(t *testing.T) {
 	if left := belowDir(t, n.config.Dir); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
-	if left, err := filepath.Glob("/sys/fs/cgroup/*/periplus/n1"); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob("/sys/fs/cgroup/*/periplus/runtime-test"); err != nil || len(left) > 0 {
 		t.Errorf("cgroups are left: %v (%v)", left, err)
 	}
 	for _, dir := range []string{"sandboxes", "fifo", "pods"} {

@@ -31,17 +31,17 @@ var ErrFull = errors.New("no free pod address")
 
 // Config describes a node's part of the network.
 type Config struct {
-	Node string       // its name; marks the interfaces that belong to it
-	CIDR netip.Prefix // the addresses of its pods: IPv4, /12 to /29
+	Owner string       // marks the interfaces that belong to the node; no other node's on the machine
+	CIDR  netip.Prefix // the addresses of its pods: IPv4, /12 to /29
 }
 
 // Routed gives each pod a veth pair and a route. Its methods may be called from
 // many goroutines.
 //
-// The node's end carries "periplus/NODE/UID" as its alias, by which it is found
+// The node's end carries "periplus/OWNER/UID" as its alias, by which it is found
 // again; its name is a hash of that and never used twice at a time.
 type Routed struct {
-	node string
+	owner string
 
 	mu   sync.Mutex
 	pool *Pool
@@ -68,7 +68,7 @@ func NewRouted(c Config) (*Routed, error) {
 	if err := errors.Join(netlink.LinkSetUp(lo), netlink.AddrReplace(lo, host(pool.Gateway()))); err != nil {
 		return nil, fmt.Errorf("give the node address %s: %w", pool.Gateway(), err)
 	}
-	return &Routed{node: c.Node, pool: pool, pods: map[string]netip.Addr{}}, nil
+	return &Routed{owner: c.Owner, pool: pool, pods: map[string]netip.Addr{}}, nil
 }
 
 // Close takes the node's own address away. Pods stay as they are.
@@ -269,7 +269,7 @@ func (r *Routed) linkName(uid string) string {
 	return "pp" + hex.EncodeToString(sum[:])[:13]
 }
 
-func (r *Routed) alias(uid string) string { return "periplus/" + r.node + "/" + uid }
+func (r *Routed) alias(uid string) string { return "periplus/" + r.owner + "/" + uid }
 
 func isGone(err error) bool {
 	var notFound netlink.LinkNotFoundError

@@ -131,7 +131,7 @@ func TestPin(t *testing.T) {
 
 func newRouted(t *testing.T) *network.Routed {
 	t.Helper()
-	r, err := network.NewRouted(network.Config{Node: "n1", CIDR: cidr})
+	r, err := network.NewRouted(network.Config{Owner: "n1", CIDR: cidr})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,6 +260,18 @@ func (d Dir) Remove(uid string) error {
 	return nil
 }
 
+// Purge removes the volumes of every pod, when a node is given up for good.
+func (d Dir) Purge() error {
+	uids, err := d.Pods()
+	if err != nil {
+		return err
+	}
+	for _, uid := range uids {
+		err = errors.Join(err, d.Remove(uid))
+	}
+	return err
+}
+
 // Pods lists the uids of the pods that have volumes here.
 func (d Dir) Pods() ([]string, error) {
 	if d.Root == "" {

@@ -212,7 +212,7 @@ func TestSecretsStayInMemory(t *testing.T) {
 	if mounts != 2 {
 		t.Errorf("%d mounts, want 2", mounts)
 	}
-	if err := d.Remove("u1"); err != nil {
+	if err := d.Purge(); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(read(t, "/proc/self/mountinfo"), d.Root) {
