@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"errors"
+	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -19,6 +21,9 @@ import (
 
 // scriptsTimeout bounds all scripts of one test together.
 const scriptsTimeout = 8 * time.Minute
+
+// carryOn shows all that is wrong with a script at once.
+var carryOn = flag.Bool("continue", false, "go on with a script after its first failure")
 
 // TestMemory tells the stories of any cluster on a log in memory.
 func TestMemory(t *testing.T) {
@@ -61,6 +66,8 @@ func runScripts(t *testing.T, folder string, start func() (world, error), regist
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Cmds:                commands(),
+		Condition:           condition,
+		ContinueOnError:     *carryOn,
 		Setup: func(env *testscript.Env) error {
 			for _, r := range registry {
 				env.Values[theRegistry] = r
@@ -68,6 +75,15 @@ func runScripts(t *testing.T, folder string, start func() (world, error), regist
 			return setUp(env, start)
 		},
 	})
+}
+
+// condition knows [root]: the tests are root, so that they can run a program as
+// somebody else.
+func condition(text string) (bool, error) {
+	if text == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", text)
 }
 
 // inTurn is a test whose parts never run at the same time.

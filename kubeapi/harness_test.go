@@ -34,6 +34,9 @@ type cluster struct {
 	client     *kubernetes.Clientset
 }
 
+// window is how many changes of each table the server's projection keeps.
+const window = 128
+
 // start runs a server until the test ends. It has the namespace "default".
 func start(t testing.TB, change func(*Config, *memlog.Config)) *cluster {
 	t.Helper()
@@ -81,7 +84,7 @@ func start(t testing.TB, change func(*Config, *memlog.Config)) *cluster {
 // follow is a log with its first event, and its projection.
 func follow(t testing.TB, ctx context.Context, cfg memlog.Config, done chan<- error) (*memlog.Log, *projections.Projection) {
 	t.Helper()
-	log, world := memlog.New(cfg), projections.NewProjection(0)
+	log, world := memlog.New(cfg), projections.NewProjection(window)
 	key := events.Key{Group: "periplus.dev", Resource: "clusters", Name: "cluster"}
 	data, err := json.Marshal(events.State{UID: "cluster", Object: json.RawMessage(`{"apiVersion":"periplus.dev/v1","kind":"Cluster","metadata":{"name":"cluster","uid":"cluster"}}`)})
 	must(t, err)

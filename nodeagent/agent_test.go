@@ -9,6 +9,7 @@ import (
 	stdruntime "runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -289,10 +290,13 @@ func TestPodIsDeletedWhileTheAgentIsAway(t *testing.T) {
 }
 
 func TestConflictAndLostAnswers(t *testing.T) {
+	var mu sync.Mutex
 	lost := map[string]bool{}
 	var appends atomic.Int64
 	cfg := memlog.Config{
 		Lose: func(ps []events.Proposal) error { // every answer of the node is lost once
+			mu.Lock()
+			defer mu.Unlock()
 			if ps[0].Source.Node() == "" || lost[ps[0].ID] {
 				return nil
 			}

@@ -94,17 +94,16 @@ func (p podFacts) settle(o *Object, when time.Time) podFacts {
 	for _, c := range pod.Spec.Containers {
 		ready = ready && p.containers[c.Name].status.Ready
 	}
+	for _, c := range pod.Spec.InitContainers {
+		ready = ready && (!sidecar(c) || p.containers[c.Name].status.Ready)
+	}
 	if ready != p.ready {
 		p.ready, p.readyAt = ready, when
 	}
 	if !ready {
 		p.matured = false
 	}
-	initialized := true
-	for _, c := range pod.Spec.InitContainers {
-		t := p.containers[c.Name].status.State.Terminated
-		initialized = initialized && t != nil && t.ExitCode == 0
-	}
+	initialized := len(p.uninitialized(&pod.Spec)) == 0
 	if initialized && !p.initialized && !p.startedAt.IsZero() {
 		p.initialized, p.initAt = true, when
 	}

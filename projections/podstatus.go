@@ -79,12 +79,12 @@ func (p podFacts) phase(spec *corev1.PodSpec) corev1.PodPhase {
 	}
 	for _, c := range spec.InitContainers {
 		t := p.containers[c.Name].status.State.Terminated
-		if t != nil && t.ExitCode != 0 && spec.RestartPolicy == corev1.RestartPolicyNever {
+		if t != nil && t.ExitCode != 0 && spec.RestartPolicy == corev1.RestartPolicyNever && !sidecar(c) {
 			return corev1.PodFailed
 		}
-		if t == nil || t.ExitCode != 0 {
-			return corev1.PodPending
-		}
+	}
+	if !p.initialized && len(p.uninitialized(spec)) > 0 {
+		return corev1.PodPending
 	}
 	var running, stopped, succeeded int
 	for _, c := range spec.Containers {
@@ -151,14 +151,30 @@ func (p podFacts) initCondition(spec *corev1.PodSpec, scheduledAt time.Time) cor
 	if p.initialized || len(spec.InitContainers) == 0 {
 		return condition(corev1.PodInitialized, true, latest(p.initAt, scheduledAt), "", "")
 	}
+	return condition(corev1.PodInitialized, false, scheduledAt, "ContainersNotInitialized",
+		"containers with incomplete status: ["+strings.Join(p.uninitialized(spec), " ")+"]")
+}
+
+// uninitialized names the init containers that the others still wait for: those
+// that have not ended well, and sidecars (KEP-753) that have not started.
+func (p podFacts) uninitialized(spec *corev1.PodSpec) []string {
 	var left []string
 	for _, c := range spec.InitContainers {
-		if t := p.containers[c.Name].status.State.Terminated; t == nil || t.ExitCode != 0 {
+		s := p.containers[c.Name].status
+		done := s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+		if sidecar(c) {
+			done = s.Started != nil && *s.Started
+		}
+		if !done {
 			left = append(left, c.Name)
 		}
 	}
-	return condition(corev1.PodInitialized, false, scheduledAt, "ContainersNotInitialized",
-		"containers with incomplete status: ["+strings.Join(left, " ")+"]")
+	return left
+}
+
+// sidecar reports whether an init container goes on beside the others (KEP-753).
+func sidecar(c corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }
 
 func (p podFacts) unready(spec *corev1.PodSpec) []string {

@@ -207,6 +207,47 @@ func describe(o *projections.Object) string {
 	return s
 }
 
+// TestInitContainers shows a pod that waits for an init container and a sidecar
+// before its main container.
+func TestInitContainers(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	v := newVoyage(t)
+	k := podKey("p")
+	v.create(k, newPod("p", func(p *corev1.Pod) {
+		p.Spec.InitContainers = []corev1.Container{{Name: "prepare", Image: "web:1"}, {Name: "proxy", Image: "web:1", RestartPolicy: &always}}
+	}))
+	v.schedule(k)
+	v.observe(k, events.PodSandboxCreated, events.SandboxCreated{UID: "uid-p", PodIPs: []string{"10.1.0.5"}})
+	fact := func(t events.Type, container string) {
+		started, exited := startedFact("uid-p", 0), exitedFact("uid-p", 0, 0, "Completed")
+		started.Container, exited.Container = container, container
+		if t == events.ContainerStarted {
+			v.observe(k, t, started)
+		} else {
+			v.observe(k, t, exited)
+		}
+	}
+	check := func(phase corev1.PodPhase, initialized, ready bool) {
+		t.Helper()
+		pod := projections.As[*corev1.Pod](v.object(k))
+		isReady, _ := projections.PodReady(v.object(k))
+		isInit := strings.Contains(conditions(v.object(k)), "Initialized=True")
+		if pod.Status.Phase != phase || isInit != initialized || isReady != ready {
+			t.Errorf("%s initialized=%v ready=%v, want %s %v %v", pod.Status.Phase, isInit, isReady, phase, initialized, ready)
+		}
+	}
+	check(corev1.PodPending, false, false)
+	fact(events.ContainerStarted, "prepare")
+	fact(events.ContainerExited, "prepare")
+	check(corev1.PodPending, false, false)
+	fact(events.ContainerStarted, "proxy")
+	check(corev1.PodPending, true, false)
+	fact(events.ContainerStarted, mainContainer)
+	check(corev1.PodRunning, true, true)
+	fact(events.ContainerExited, "proxy")
+	check(corev1.PodRunning, true, false)
+}
+
 func TestPodConditions(t *testing.T) {
 	v := newVoyage(t)
 	k := podKey("p")

@@ -54,6 +54,14 @@ func Selector(s *metav1.LabelSelector) (selector labels.Selector, ok bool) {
 	return selector, true
 }
 
+// SelectsOwn reports whether a selector can be used and matches the labels that
+// the owner gives to what it makes. If it does not, what is made would be let go
+// again without end.
+func SelectsOwn(s *metav1.LabelSelector, given map[string]string) bool {
+	selector, ok := Selector(s)
+	return ok && selector.Matches(labels.Set(given))
+}
+
 // ControlledBy is the reference that makes owner an object's controller.
 func ControlledBy(owner metav1.Object, kind schema.GroupVersionKind) metav1.OwnerReference {
 	return *metav1.NewControllerRef(owner, kind)

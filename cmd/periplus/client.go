@@ -183,8 +183,7 @@ func (c *client) unreachable(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("%s refuses the connection: if the cluster is down, start it with: %s", c.base, c.up)
 	}
-	var asked *url.Error
-	if errors.As(err, &asked) {
+	if asked, ok := errors.AsType[*url.Error](err); ok {
 		err = asked.Err
 	}
 	return fmt.Errorf("ask %s: %w", strings.TrimSuffix(c.base.String(), "/"), err)
@@ -195,57 +194,64 @@ const objectHelp = `OBJ is what kubectl takes: deployment/web, deploy web, repli
 pod/web-5d78c9-x2v4k, node/n1. It need not exist any more. The form that -o json
 prints works too: apps/deployments/default/web.`
 
+// named is an object as somebody names it: by kind and name, or by its key.
+type named struct {
+	kind, name string
+	key        events.Key // if it is not empty, that is it
+}
+
 // parseObject reads TYPE/NAME, TYPE NAME or GROUP/RESOURCE/NAMESPACE/NAME, the last
 // of which needs no server to be understood.
-func parseObject(args []string) (kind, name string, key events.Key, err error) {
+func parseObject(args []string) (named, error) {
 	if len(args) == 1 && strings.Count(args[0], "/") == 3 {
-		if key, err = events.ParseKey(args[0]); err != nil {
-			return "", "", key, usagef("%v", err)
+		key, err := events.ParseKey(args[0])
+		if err != nil {
+			return named{}, usagef("%v", err)
 		}
-		return "", "", key, nil
+		return named{key: key}, nil
 	}
 	kind, name, ok := strings.Cut(args[0], "/")
 	switch {
 	case len(args) == 2 && !ok:
 		name = args[1]
 	case len(args) == 2:
-		return "", "", key, usagef("%q and %q: name one object", args[0], args[1])
+		return named{}, usagef("%q and %q: name one object", args[0], args[1])
 	}
 	if kind == "" || name == "" || strings.Contains(name, "/") {
-		return "", "", key, usagef("%q is no object: want TYPE/NAME or TYPE NAME, such as deployment/web", strings.Join(args, " "))
+		return named{}, usagef("%q is no object: want TYPE/NAME or TYPE NAME, such as deployment/web", strings.Join(args, " "))
 	}
-	return kind, name, key, nil
+	return named{kind: kind, name: name}, nil
 }
 
-// oneObject checks the number of arguments that name an object.
+// oneObject checks the arguments that name an object.
 func oneObject(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 || len(args) > 2 {
 		return usagef("%s wants one object, such as deployment/web; see %[1]s --help", cmd.CommandPath())
 	}
-	_, _, _, err := parseObject(args)
+	_, err := parseObject(args)
 	return err
 }
 
 // object finds the key of an object that is named as for kubectl; a namespace is
 // only taken for a kind that has one. The object need not exist.
 func (c *client) object(args []string, namespace string) (events.Key, error) {
-	kind, name, key, err := parseObject(args)
-	if err != nil || key != (events.Key{}) {
-		return key, err
+	n, err := parseObject(args)
+	if err != nil || n.key != (events.Key{}) {
+		return n.key, err
 	}
 	disc, err := discovery.NewDiscoveryClientForConfigAndClient(c.config, c.http)
 	if err != nil {
-		return key, fmt.Errorf("ask %s for its resources: %w", c.base, err)
+		return events.Key{}, fmt.Errorf("ask %s for its resources: %w", c.base, err)
 	}
 	found := &resources{DiscoveryInterface: disc}
 	if found.groups, found.lists, err = disc.ServerGroupsAndResources(); err != nil && len(found.lists) == 0 {
-		return key, c.unreachable(err)
+		return events.Key{}, c.unreachable(err)
 	}
-	mapping, err := found.mapping(kind)
+	mapping, err := found.mapping(n.kind)
 	if err != nil {
-		return key, fmt.Errorf("the server has no resource type %q", kind)
+		return events.Key{}, fmt.Errorf("the server has no resource type %q", n.kind)
 	}
-	key = events.Key{Group: mapping.Resource.Group, Resource: mapping.Resource.Resource, Name: name}
+	key := events.Key{Group: mapping.Resource.Group, Resource: mapping.Resource.Resource, Name: n.name}
 	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
 		if key.Namespace = namespace; namespace == "" {
 			key.Namespace = c.namespace

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -150,14 +149,14 @@ func add(t *testing.T, l *memlog.Log, typ events.Type, k events.Key, after, caus
 
 // call runs the command line and returns what it prints. The environment is that
 // of somebody who has no cluster.
-func call(t *testing.T, ctx context.Context, args ...string) (string, error) {
+func call(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	root := newRoot()
 	var out bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&out)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := root.ExecuteContext(t.Context())
 	return out.String(), err
 }
 
@@ -215,16 +214,15 @@ func TestDefaultDataDir(t *testing.T) {
 
 func TestParseObject(t *testing.T) {
 	for _, c := range []struct {
-		args       string
-		kind, name string
-		key        events.Key
-		wrong      bool
+		args  string
+		want  named
+		wrong bool
 	}{
-		{args: "deployment/web", kind: "deployment", name: "web"},
-		{args: "deploy web", kind: "deploy", name: "web"},
-		{args: "replicasets.v1.apps/web-7f", kind: "replicasets.v1.apps", name: "web-7f"},
-		{args: "apps/deployments/default/web", key: webKey},
-		{args: "core/nodes/_/n1", key: nodeKey},
+		{args: "deployment/web", want: named{kind: "deployment", name: "web"}},
+		{args: "deploy web", want: named{kind: "deploy", name: "web"}},
+		{args: "replicasets.v1.apps/web-7f", want: named{kind: "replicasets.v1.apps", name: "web-7f"}},
+		{args: "apps/deployments/default/web", want: named{key: webKey}},
+		{args: "core/nodes/_/n1", want: named{key: nodeKey}},
 		{args: "deployment", wrong: true},
 		{args: "deployment/", wrong: true},
 		{args: "/web", wrong: true},
@@ -233,9 +231,9 @@ func TestParseObject(t *testing.T) {
 		{args: "pod/a pod/b", wrong: true},
 		{args: "pod a/b", wrong: true},
 	} {
-		kind, name, key, err := parseObject(strings.Fields(c.args))
-		if kind != c.kind && !c.wrong || name != c.name && !c.wrong || key != c.key || (err != nil) != c.wrong {
-			t.Errorf("%s: got %q %q %v %v", c.args, kind, name, key, err)
+		got, err := parseObject(strings.Fields(c.args))
+		if got != c.want || (err != nil) != c.wrong {
+			t.Errorf("%s: got %+v, %v", c.args, got, err)
 		}
 	}
 }
@@ -276,14 +274,14 @@ func TestNobodyAnswers(t *testing.T) {
 	s := startCluster(t)
 	s.Close()
 	for _, args := range [][]string{{"history", "pod/x"}, {"why", "7"}, {"tail"}, {"version"}} {
-		_, err := call(t, t.Context(), append(args, "--kubeconfig", s.kubeconfig)...)
+		_, err := call(t, append(args, "--kubeconfig", s.kubeconfig)...)
 		want := s.URL + " refuses the connection: if the cluster is down, start it with: periplus up"
 		if fmt.Sprint(err) != want {
 			t.Errorf("%s: got %v, want %s", args, err, want)
 		}
 	}
 	if os.Geteuid() != 0 {
-		if _, err := call(t, t.Context(), "tail"); !strings.HasPrefix(fmt.Sprint(err), "there is no cluster to ask") {
+		if _, err := call(t, "tail"); !strings.HasPrefix(fmt.Sprint(err), "there is no cluster to ask") {
 			t.Errorf("without any kubeconfig in %s: %v", home, err)
 		}
 	}
@@ -308,7 +306,7 @@ func TestOtherServers(t *testing.T) {
 			defer s.Close()
 			file := filepath.Join(t.TempDir(), "kubeconfig")
 			writeKubeconfig(t, file, s, "")
-			_, err := call(t, t.Context(), "why", "7", "--kubeconfig", file)
+			_, err := call(t, "why", "7", "--kubeconfig", file)
 			if fmt.Sprint(err) != s.URL+c.want {
 				t.Errorf("got %v", err)
 			}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,6 +18,7 @@ import (
 	"periplus.dev/internal/cluster"
 	"periplus.dev/nodeagent/containerd"
 	"periplus.dev/nodeagent/fakeruntime"
+	"periplus.dev/nodeagent/volume"
 )
 
 // Names below the data directory.
@@ -102,7 +104,7 @@ func (c *running) openNodes(ctx context.Context, cfg upConfig, conf *cluster.Con
 		return rt.Shutdown(context.WithoutCancel(ctx), false)
 	})
 	conf.Nodes = []cluster.Node{{
-		Name: cfg.NodeName, Runtime: rt, PodCIDR: cfg.PodCIDR, Addresses: hostAddresses(), Dir: c.dir.path(nodeDir) + "/volumes",
+		Name: cfg.NodeName, Runtime: rt, PodCIDR: cfg.PodCIDR, Addresses: hostAddresses(), Dir: c.dir.volumes().Root,
 	}}
 	return nil
 }
@@ -197,5 +199,13 @@ func purgeNode(ctx context.Context, d dataDir) error {
 	if err != nil {
 		return err
 	}
-	return rt.Shutdown(ctx, true)
+	if err := rt.Shutdown(ctx, true); err != nil {
+		return err
+	}
+	return d.volumes().Purge()
+}
+
+// volumes are those of the pods of the real node.
+func (d dataDir) volumes() volume.Dir {
+	return volume.Dir{Root: filepath.Join(d.path(nodeDir), "volumes")}
 }

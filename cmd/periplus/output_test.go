@@ -56,7 +56,7 @@ func TestOutputs(t *testing.T) {
 		{"tail-cloudevents.jsonl", "tail --no-follow --last 2 -o cloudevents"},
 	} {
 		t.Run(c.file, func(t *testing.T) {
-			got, err := call(t, t.Context(), append(strings.Fields(c.args), "--kubeconfig", s.kubeconfig)...)
+			got, err := call(t, append(strings.Fields(c.args), "--kubeconfig", s.kubeconfig)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestWrongUsage(t *testing.T) {
 		"version 1":                    `unknown command or argument "1" for "periplus version", see periplus version --help`,
 		"version -o wide":              "-o wide: want one of table, json, yaml",
 	} {
-		_, err := call(t, t.Context(), strings.Fields(args)...)
+		_, err := call(t, strings.Fields(args)...)
 		var usage usageError
 		if !errors.As(err, &usage) || !strings.HasPrefix(fmt.Sprint(err), want) {
 			t.Errorf("%s: got %v, want %s", args, err, want)
@@ -98,7 +98,7 @@ func TestWrongUsage(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, name := range []string{"history", "why", "tail", "version"} {
-		got, err := call(t, t.Context(), name, "--help")
+		got, err := call(t, name, "--help")
 		if err != nil || !strings.Contains(got, "Examples:\n  periplus "+name) || !strings.Contains(got, "--data-dir DIR") || !strings.Contains(got, "--kubeconfig FILE") {
 			t.Errorf("%s: %v\n%s", name, err, got)
 		}
@@ -113,7 +113,7 @@ func TestRefusalsOfTheServer(t *testing.T) {
 		"why 12":           "event 12 not found: the last event in the log is 9",
 		"why gadget/x":     `the server has no resource type "gadget"`,
 	} {
-		out, err := call(t, t.Context(), append(strings.Fields(args), "--kubeconfig", s.kubeconfig)...)
+		out, err := call(t, append(strings.Fields(args), "--kubeconfig", s.kubeconfig)...)
 		var usage usageError
 		if fmt.Sprint(err) != want || errors.As(err, &usage) || out != "" {
 			t.Errorf("%s: got %q, %v", args, out, err)

@@ -80,7 +80,7 @@ func (o *output) tail(ctx context.Context, w io.Writer, c *client, query url.Val
 	body, err := c.get(ctx, historyapi.TailPath, query)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // somebody ended it
+			return nil // somebody ended it
 		}
 		return err
 	}

@@ -16,7 +16,7 @@ type screen struct {
 	mu    sync.Mutex
 	text  bytes.Buffer
 	lines int
-	full  chan struct{} // closed after lines lines
+	full  chan struct{} // closed when there are so many lines
 }
 
 func (s *screen) Write(p []byte) (int, error) {
@@ -36,27 +36,28 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-// startTail runs tail until it has written so many lines.
-func startTail(t *testing.T, ctx context.Context, lines int, args ...string) (*screen, <-chan error) {
+// startTail runs tail and returns when it has written so many lines.
+func startTail(t *testing.T, lines int, args ...string) (out *screen, ended <-chan error, interrupt func()) {
 	t.Helper()
-	full, ended := make(chan struct{}), make(chan error, 1)
-	out := &screen{lines: lines, full: full}
+	ctx, interrupt := context.WithCancel(t.Context())
+	t.Cleanup(interrupt)
+	full, end := make(chan struct{}), make(chan error, 1)
+	out = &screen{lines: lines, full: full}
 	root := newRoot()
 	root.SetOut(out)
 	root.SetArgs(append([]string{"tail"}, args...))
-	go func() { ended <- root.ExecuteContext(ctx) }()
+	go func() { end <- root.ExecuteContext(ctx) }()
 	select {
 	case <-full:
-	case err := <-ended:
+	case err := <-end:
 		t.Fatalf("tail ended: %v", err)
 	}
-	return out, ended
+	return out, end, interrupt
 }
 
 func TestTailFollowsUntilInterrupted(t *testing.T) {
 	s := startCluster(t)
-	ctx, interrupt := context.WithCancel(t.Context())
-	out, ended := startTail(t, ctx, 2, "--last", "1", "--kubeconfig", s.kubeconfig)
+	out, ended, interrupt := startTail(t, 2, "--last", "1", "--kubeconfig", s.kubeconfig)
 	interrupt()
 	if err := <-ended; err != nil {
 		t.Errorf("an interrupt is how it ends, got %v", err)
@@ -69,7 +70,7 @@ func TestTailFollowsUntilInterrupted(t *testing.T) {
 func TestTailSeesWhatComes(t *testing.T) {
 	s := startCluster(t)
 	add(t, s.log, events.NodeReady, nodeKey, 2, 2, events.Readiness{Reason: "AgentReady"})
-	out, ended := startTail(t, t.Context(), 1, "--last", "1", "-o", "json", "--kubeconfig", s.kubeconfig)
+	out, ended, _ := startTail(t, 1, "--last", "1", "-o", "json", "--kubeconfig", s.kubeconfig)
 	close(s.done)
 	want := "the server ended the stream: the server ends this stream; go on with --from 11"
 	if err := <-ended; fmt.Sprint(err) != want {
@@ -82,7 +83,7 @@ func TestTailSeesWhatComes(t *testing.T) {
 
 func TestTailOfAConnectionThatBreaks(t *testing.T) {
 	s := startCluster(t)
-	_, ended := startTail(t, t.Context(), 1, "--last", "1", "-o", "cloudevents", "--kubeconfig", s.kubeconfig)
+	_, ended, _ := startTail(t, 1, "--last", "1", "-o", "cloudevents", "--kubeconfig", s.kubeconfig)
 	s.CloseClientConnections()
 	if err := <-ended; err == nil || !strings.HasPrefix(err.Error(), "the server ended the stream") || !strings.HasSuffix(err.Error(), "; go on with --from 10") {
 		t.Errorf("got %v", err)

@@ -41,15 +41,9 @@ func oomKills(path string) int {
 // removeCgroups removes a group and the groups in it from every hierarchy. runc
 // removes only the innermost. One that is not there is no error.
 func removeCgroups(path string) error {
-	roots := []string{cgroupRoot}
-	entries, err := os.ReadDir(cgroupRoot)
+	roots, err := hierarchies()
 	if err != nil {
 		return fmt.Errorf("remove cgroups: %w", err)
-	}
-	for _, e := range entries {
-		if e.Type()&fs.ModeSymlink == 0 && e.IsDir() {
-			roots = append(roots, filepath.Join(cgroupRoot, e.Name()))
-		}
 	}
 	var errs []error
 	for _, root := range roots {
@@ -61,13 +55,35 @@ func removeCgroups(path string) error {
 	return nil
 }
 
-// removeUnused is removeCgroups for a group that others may share: what they use
-// stays.
+// removeUnused removes a group that others may share, where nothing is in it.
 func removeUnused(path string) error {
-	if err := removeCgroups(path); !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
-		return err
+	roots, err := hierarchies()
+	if err != nil {
+		return fmt.Errorf("remove cgroup: %w", err)
 	}
-	return nil
+	var errs []error
+	for _, root := range roots {
+		err := unix.Rmdir(filepath.Join(root, path))
+		if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+			errs = append(errs, fmt.Errorf("remove cgroup %s in %s: %w", path, root, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hierarchies lists the folders in which a group can be.
+func hierarchies() ([]string, error) {
+	entries, err := os.ReadDir(cgroupRoot)
+	if err != nil {
+		return nil, err
+	}
+	roots := []string{cgroupRoot}
+	for _, e := range entries {
+		if e.IsDir() { // not the links to hierarchies of several controllers
+			roots = append(roots, filepath.Join(cgroupRoot, e.Name()))
+		}
+	}
+	return roots, nil
 }
 
 // removeGroup removes one folder of groups, the innermost first.

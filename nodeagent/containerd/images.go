@@ -12,8 +12,6 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
-	"github.com/sirupsen/logrus"
 
 	"periplus.dev/nodeagent/image"
 	"periplus.dev/nodeagent/runtime"
@@ -113,7 +111,6 @@ func (r *Runtime) Pull(ctx context.Context, name string) (runtime.Image, error) 
 }
 
 func (r *Runtime) pull(ctx context.Context, ref image.Ref) (runtime.Image, error) {
-	ctx = quietly(ctx) // what the resolver tries is in the error that it returns
 	resolver := r.mirrors.resolver()
 	if img, ok, err := r.upToDate(ctx, ref, resolver); err != nil || ok {
 		return img, err
@@ -124,13 +121,6 @@ func (r *Runtime) pull(ctx context.Context, ref image.Ref) (runtime.Image, error
 		return runtime.Image{}, err
 	}
 	return publicImage(ctx, ref, img)
-}
-
-// quietly keeps containerd's client from writing to its own global logger.
-func quietly(ctx context.Context) context.Context {
-	silent := logrus.New()
-	silent.SetOutput(io.Discard)
-	return log.WithLogger(ctx, logrus.NewEntry(silent))
 }
 
 // upToDate asks the registry what the name means now and whether that is here.

@@ -14,7 +14,6 @@ import (
 	taskapi "github.com/containerd/containerd/api/types/task"
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 
 	"periplus.dev/nodeagent/runtime"
 )
@@ -134,7 +133,7 @@ func (r *Runtime) containersOf(ctx context.Context, uid string) ([]known, error)
 func (r *Runtime) tasks(ctx context.Context) (map[string]*taskapi.Process, error) {
 	list, err := r.client.TaskService().List(ctx, &tasksapi.ListTasksRequest{})
 	if err != nil {
-		return nil, fmt.Errorf("list tasks: %w", asTemporary(errgrpc.ToNative(err)))
+		return nil, fmt.Errorf("list tasks: %w: %w", runtime.ErrTemporary, err) // there is no other way to fail
 	}
 	out := make(map[string]*taskapi.Process, len(list.GetTasks()))
 	for _, p := range list.GetTasks() {

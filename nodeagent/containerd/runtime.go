@@ -14,6 +14,7 @@ import (
 
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	clientlog "github.com/containerd/log"
 	"go.uber.org/zap"
 
 	"periplus.dev/nodeagent/network"
@@ -75,6 +76,10 @@ func start(ctx context.Context, c Config) (*Runtime, error) {
 	c.Parallel = cmp.Or(c.Parallel, 2*goruntime.NumCPU())
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
+	}
+	// What containerd's client tries is in the errors that it returns.
+	if err := clientlog.SetLevel(clientlog.ErrorLevel.String()); err != nil {
+		return nil, fmt.Errorf("quieten containerd's client: %w", err)
 	}
 	routed, err := network.NewRouted(network.Config{Owner: c.owner(), CIDR: c.PodCIDR})
 	if err != nil {

@@ -3,6 +3,7 @@ package containerd
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,6 @@ import (
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
-	"github.com/google/uuid"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"periplus.dev/nodeagent/crilog"
@@ -93,7 +93,7 @@ func (r *Runtime) newExec(ctx context.Context, t *task, spec runtime.ExecSpec) (
 		}
 	}
 	input := &endingReader{r: spec.Stdin, ended: make(chan struct{})}
-	name := "exec-" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	name := "exec-" + rand.Text()
 	p, err := running.Exec(ctx, name, &process, r.execStreams(spec, input))
 	if errdefs.IsNotFound(err) {
 		return nil, nil, fmt.Errorf("container %s: %w", t.ID(), runtime.ErrNotFound)

@@ -55,10 +55,10 @@ func decide(w *projections.World, key events.Key, now time.Time) (facts []events
 	if !ok || key.GroupResource() != projections.Deployments || o.Deleting() || reconcilers.NamespaceGoes(w, key.Namespace) {
 		return nil, time.Time{}
 	}
-	if _, ok := reconcilers.Selector(selectorOf(o)); !ok {
+	p := newPlan(w, o, now)
+	if !reconcilers.SelectsOwn(p.value.Spec.Selector, p.value.Spec.Template.Labels) {
 		return nil, time.Time{}
 	}
-	p := newPlan(w, o, now)
 	for _, step := range []func() []events.Proposal{p.claim, p.follow, p.rescale, p.rollOut, p.prune} {
 		if facts := step(); len(facts) > 0 {
 			return facts, time.Time{}

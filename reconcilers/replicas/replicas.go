@@ -59,14 +59,30 @@ func decide(w *projections.World, key events.Key, now time.Time) (facts []events
 	if facts := s.claim(w); len(facts) > 0 {
 		return facts, time.Time{}
 	}
-	switch missing := s.missing(); {
-	case missing > 0 && !reconcilers.NamespaceGoes(w, key.Namespace):
+	matured, again := s.mature(now)
+	switch missing, ready := s.missing(), s.patience(); {
+	case missing > 0 && !s.mayFill(w):
+	case missing > 0 && ready.After(now):
+		again = earlier(again, ready)
+	case missing > 0:
 		facts = s.fill(w, min(missing, burst), now)
 	case missing < 0:
 		facts = s.retire(w, min(-missing, burst), now)
 	}
-	matured, again := s.mature(now)
 	return append(facts, matured...), again
+}
+
+// mayFill reports whether the pods that the set would make would stay with it.
+func (s set) mayFill(w *projections.World) bool {
+	return reconcilers.SelectsOwn(s.value.Spec.Selector, s.value.Spec.Template.Labels) && !reconcilers.NamespaceGoes(w, s.object.Key.Namespace)
+}
+
+// earlier is the earlier of two times; zero stands for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // burst is the most pods made or retired by one decision.

@@ -151,6 +151,29 @@ func TestReplacesWhatNoLongerCounts(t *testing.T) {
 	}
 }
 
+// Pods that no node takes are not replaced without end.
+func TestPatience(t *testing.T) {
+	c := reconcilertest.New(replicas.New())
+	set := c.Create(setKey("web"), newSet(1))
+	start, made := c.Now(), 0
+	for c.Now().Sub(start) < time.Hour {
+		settle(t, c)
+		for _, pod := range c.Pods("shop", set.UID()) {
+			if projections.PodActive(pod) {
+				made++
+				c.Reject(bind(c, pod))
+			}
+		}
+		settle(t, c)
+		if made > 5 && !c.AdvanceToAlarm(time.Hour) {
+			t.Fatalf("nobody wants to try again after %d pods", made)
+		}
+	}
+	if made < 15 || made > 30 {
+		t.Errorf("%d pods were made in an hour", made)
+	}
+}
+
 func bind(c *reconcilertest.Cluster, pod *projections.Object) *projections.Object {
 	c.MustApply(events.New(pod.Key.Wanted(), pod.Desired.Seq, events.PodScheduled, pod.Desired, events.Scheduled{UID: string(pod.UID()), Node: "n1"}))
 	return c.Object(pod.Key)
@@ -381,6 +404,9 @@ func FuzzSettles(f *testing.F) {
 			}
 		}
 		settle(t, c)
+		for c.AdvanceToAlarm(time.Hour) {
+			settle(t, c)
+		}
 		want := int(*projections.As[*appsv1.ReplicaSet](c.Object(setKey("web"))).Spec.Replicas)
 		if got := active(c, setKey("web")); len(got) != want {
 			t.Fatalf("%d active pods, want %d\n%s", len(got), want, reconcilertest.Render(c.Log()))

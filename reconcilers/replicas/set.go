@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"periplus.dev/events"
 	"periplus.dev/projections"
@@ -17,19 +18,44 @@ type set struct {
 	value  *appsv1.ReplicaSet
 	active []*projections.Object // in the order of their names
 	slots  map[int]bool          // taken by them
+
+	failed   int       // pods that failed and are still there
+	failedAt time.Time // when the newest of them was made
 }
 
 func newSet(w *projections.World, o *projections.Object) set {
 	s := set{object: o, value: projections.As[*appsv1.ReplicaSet](o), slots: map[int]bool{}}
 	for pod := range podsOf(w, o) {
-		if projections.PodActive(pod) {
+		switch {
+		case projections.PodActive(pod):
 			s.active = append(s.active, pod)
 			if slot, ok := projections.Slot(pod); ok {
 				s.slots[slot] = true
 			}
+		case !pod.Deleting() && projections.PodPhase(pod) == corev1.PodFailed:
+			s.failed++
+			if at := pod.Meta().GetCreationTimestamp().Time; at.After(s.failedAt) {
+				s.failedAt = at
+			}
 		}
 	}
 	return s
+}
+
+// The first few failed pods are replaced at once; then each makes the next wait
+// twice as long, so that pods that no node takes don't fill the log.
+const (
+	replacedAtOnce = 5
+	longestWait    = 5 * time.Minute
+)
+
+// patience is the time before which no pod is to be made.
+func (s set) patience() time.Time {
+	if s.failed <= replacedAtOnce {
+		return time.Time{}
+	}
+	doublings := min(s.failed-replacedAtOnce, 10)
+	return s.failedAt.Add(min(time.Second<<doublings, longestWait))
 }
 
 // podsOf yields the pods that a set controls, in the order of their names.
@@ -104,7 +130,7 @@ func annotated(annotations map[string]string, slot int) map[string]string {
 }
 
 // mature records which pods have been ready for minReadySeconds, and returns
-// when the next one will have been.
+// when the next one will have been; the zero time if none will.
 func (s set) mature(now time.Time) (facts []events.Proposal, again time.Time) {
 	wait := time.Duration(s.value.Spec.MinReadySeconds) * time.Second
 	if wait <= 0 {
@@ -117,9 +143,7 @@ func (s set) mature(now time.Time) (facts []events.Proposal, again time.Time) {
 		}
 		due := since.Add(wait)
 		if due.After(now) {
-			if again.IsZero() || due.Before(again) {
-				again = due
-			}
+			again = earlier(again, due)
 			continue
 		}
 		facts = append(facts, events.New(pod.Key.Observed(""), pod.Own.Seq, events.PodMatured, pod.Last(), events.Matured{UID: string(pod.UID())}))

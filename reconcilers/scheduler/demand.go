@@ -15,12 +15,18 @@ import (
 
 // demand is what a pod asks of a node.
 type demand struct {
-	controller types.UID // empty if it has none
+	usage
+
 	spec       *corev1.PodSpec
 	affinity   nodeaffinity.RequiredNodeAffinity
-	requests   amounts
-	weight     amounts // requests, with a guess where nothing is requested
-	ports      []port
+	controller types.UID // empty if it has none
+}
+
+// usage is what a pod takes of a node.
+type usage struct {
+	requests amounts
+	weight   amounts // requests, with a guess where nothing is requested
+	ports    []port
 }
 
 // amounts are quantities by resource, CPU in thousandths.
@@ -51,27 +57,34 @@ func (a amounts) add(o amounts) {
 	}
 }
 
-// guess is what a container that requests nothing is taken to use when nodes are
-// compared, so that such pods spread as well; the numbers are upstream's.
-func guess() corev1.ResourceList {
-	return corev1.ResourceList{
-		corev1.ResourceCPU:    *resource.NewMilliQuantity(100, resource.DecimalSI),
-		corev1.ResourceMemory: *resource.NewQuantity(200<<20, resource.BinarySI),
-	}
-}
-
 func newDemand(o *projections.Object) demand {
 	pod := projections.As[*corev1.Pod](o)
-	d := demand{
-		spec: &pod.Spec, affinity: nodeaffinity.GetRequiredNodeAffinity(pod),
-		requests: amountsOf(resources.PodRequests(pod, resources.PodResourcesOptions{})),
-		weight:   amountsOf(resources.PodRequests(pod, resources.PodResourcesOptions{NonMissingContainerRequests: guess()})),
-		ports:    portsOf(&pod.Spec),
-	}
+	return demand{usage: usageOf(pod), spec: &pod.Spec, affinity: nodeaffinity.GetRequiredNodeAffinity(pod), controller: controllerOf(o)}
+}
+
+func controllerOf(o *projections.Object) types.UID {
 	if ref := o.Controller(); ref != nil {
-		d.controller = ref.UID
+		return ref.UID
 	}
-	return d
+	return ""
+}
+
+// What a container that requests nothing is taken to use when nodes are compared,
+// so that such pods spread as well; the numbers are upstream's.
+const (
+	guessedCPU    = 100       // thousandths
+	guessedMemory = 200 << 20 // bytes
+)
+
+func usageOf(pod *corev1.Pod) usage {
+	u := usage{requests: amountsOf(resources.PodRequests(pod, resources.PodResourcesOptions{})), ports: portsOf(&pod.Spec)}
+	u.weight = amounts{corev1.ResourceCPU: u.requests[corev1.ResourceCPU], corev1.ResourceMemory: u.requests[corev1.ResourceMemory]}
+	for name, guess := range map[corev1.ResourceName]int64{corev1.ResourceCPU: guessedCPU, corev1.ResourceMemory: guessedMemory} {
+		if u.weight[name] == 0 {
+			u.weight[name] = guess * int64(len(pod.Spec.Containers))
+		}
+	}
+	return u
 }
 
 // port is a port of the node's own addresses.

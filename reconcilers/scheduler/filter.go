@@ -41,12 +41,12 @@ func newOffer(w *projections.World, pod demand, o *projections.Object) offer {
 		if projections.PodFinished(other) {
 			continue
 		}
-		d := newDemand(other)
+		u := usageOf(projections.As[*corev1.Pod](other))
 		f.pods++
-		f.taken.add(d.requests)
-		f.weight.add(d.weight)
-		f.ports = append(f.ports, d.ports...)
-		if d.controller != "" && d.controller == pod.controller && !other.Deleting() {
+		f.taken.add(u.requests)
+		f.weight.add(u.weight)
+		f.ports = append(f.ports, u.ports...)
+		if pod.controller != "" && controllerOf(other) == pod.controller && !other.Deleting() {
 			f.alike++
 		}
 	}

@@ -64,21 +64,22 @@ func waits(o *projections.Object) bool {
 // waiting lists the pods that wait for a node: the important ones first, then
 // those that wait longest.
 func waiting(w *projections.World) []events.Key {
-	var pods []*corev1.Pod
+	var pods []*projections.Object
 	for o := range w.List(projections.Pods, "") {
 		if waits(o) {
-			pods = append(pods, projections.As[*corev1.Pod](o))
+			pods = append(pods, o)
 		}
 	}
-	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
+	slices.SortStableFunc(pods, func(a, b *projections.Object) int {
+		p, q := projections.As[*corev1.Pod](a), projections.As[*corev1.Pod](b)
 		return cmp.Or(
-			cmp.Compare(corev1helpers.PodPriority(b), corev1helpers.PodPriority(a)),
-			a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			cmp.Compare(corev1helpers.PodPriority(q), corev1helpers.PodPriority(p)),
+			p.CreationTimestamp.Compare(q.CreationTimestamp.Time),
 		)
 	})
 	keys := make([]events.Key, len(pods))
 	for i, pod := range pods {
-		keys[i] = events.Key{Resource: projections.Pods, Namespace: pod.Namespace, Name: pod.Name}
+		keys[i] = pod.Key
 	}
 	return keys
 }

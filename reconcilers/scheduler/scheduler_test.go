@@ -235,11 +235,13 @@ func TestSaysWhyOnce(t *testing.T) {
 		t.Errorf("said %d times, then %d: %s", n, said(), message(c, "p"))
 	}
 	c.Register("n3", nil, standard())
-	blocker := c.Create(podKey("blocker"), func() *corev1.Pod { p := bound("n3"); p.Spec.Containers = newPod("cpu=1").Spec.Containers; return p }())
 	settle(t, c)
-	if place(c, "p") != "n3" { // it was first
+	if place(c, "p") != "n3" {
 		t.Fatalf("on %q: %s", place(c, "p"), message(c, "p"))
 	}
+	by := bound("n3") // by a person, who may overcommit
+	by.Spec.Containers = newPod("cpu=1").Spec.Containers
+	blocker := c.Create(podKey("blocker"), by)
 	c.Create(podKey("q"), newPod("cpu=2"))
 	settle(t, c)
 	c.Delete(podKey("p"))
