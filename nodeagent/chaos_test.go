@@ -111,7 +111,7 @@ type lateLister struct {
 
 func (l lateLister) List(ctx context.Context) ([]runtime.PodState, error) {
 	pods, err := l.Runtime.List(ctx)
-	time.Sleep(l.late)
+	<-time.NewTimer(l.late).C // the bubble's time
 	return pods, err
 }
 

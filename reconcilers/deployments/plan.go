@@ -1,6 +1,7 @@
 package deployments
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -122,7 +123,7 @@ func (p *plan) claim() []events.Proposal {
 
 // resize tells a set its size, and the size of the deployment it was made for.
 func (p *plan) resize(s *set, n int) []events.Proposal {
-	n = max(n, 0)
+	n = min(max(n, 0), math.MaxInt32)
 	next := s.value.DeepCopy()
 	if !p.noteSizes(next) && n == s.size {
 		return nil
@@ -130,7 +131,7 @@ func (p *plan) resize(s *set, n int) []events.Proposal {
 	t := events.ReplicaSetRevised
 	if n != s.size {
 		t = events.ReplicaSetStepped
-		size := int32(n) //nolint:gosec // bounded by sizes that are int32 themselves
+		size := int32(n)
 		next.Spec.Replicas = &size
 		next.Generation++
 	}

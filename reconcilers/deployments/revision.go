@@ -144,7 +144,7 @@ func setAnnotation(m *metav1.ObjectMeta, key, value string) bool {
 // start makes the set for a new revision, with n replicas.
 func (p *plan) start(n int) []events.Proposal {
 	key, hash := p.newKey()
-	size := int32(n) //nolint:gosec // bounded by sizes that are int32 themselves
+	size := int32(n)
 	template := *p.value.Spec.Template.DeepCopy()
 	template.Labels = withHash(template.Labels, hash)
 	selector := p.value.Spec.Selector.DeepCopy()

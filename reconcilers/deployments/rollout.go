@@ -1,6 +1,8 @@
 package deployments
 
 import (
+	"slices"
+
 	"periplus.dev/events"
 )
 
@@ -42,7 +44,7 @@ func (p *plan) recreate() []events.Proposal {
 // oldPodsAreThere reports whether a pod of another set than the current one may
 // still run.
 func (p *plan) oldPodsAreThere() bool {
-	for _, s := range append(p.old, p.leaving...) {
+	for _, s := range slices.Concat(p.old, p.leaving) {
 		terminating := s.value.Status.TerminatingReplicas
 		if s.value.Status.Replicas > 0 || terminating != nil && *terminating > 0 {
 			return true

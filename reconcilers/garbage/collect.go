@@ -74,7 +74,7 @@ func known(ref metav1.OwnerReference) bool {
 // the references to the others are taken off.
 func collect(w *projections.World, o *projections.Object, now time.Time) []events.Proposal {
 	s := ownersOf(w, o)
-	lost := append(s.gone, s.waiting...)
+	lost := slices.Concat(s.gone, s.waiting)
 	fact := func(name string) events.Type { return projections.TypeOf(o, name) }
 	switch {
 	case len(lost) == 0:

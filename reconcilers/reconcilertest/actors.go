@@ -40,7 +40,11 @@ func (c *Cluster) Create(k events.Key, obj runtime.Object) *projections.Object {
 func Edit[T runtime.Object](c *Cluster, k events.Key, t events.Type, change func(T)) events.Recorded {
 	o := c.mustObject(k)
 	v, m := reconcilers.Copy(o)
-	change(v.(T))
+	typed, ok := v.(T)
+	if !ok {
+		panic(fmt.Sprintf("%s is a %T", k, v))
+	}
+	change(typed)
 	if t.Fact() != events.FactMetadataChanged {
 		m.SetGeneration(m.GetGeneration() + 1)
 	}
