@@ -2,6 +2,7 @@ package kubeapi
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"unicode"
@@ -90,4 +91,19 @@ func endWith(stopping context.Context, h http.Handler, lasts request.LongRunning
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// customKinds is where kubectl looks whether a kind it does not know is a custom one.
+const customKinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+// noCustomKinds answers that there are none, so that kubectl says of an unknown
+// kind that it does not exist rather than that it could not find out.
+func noCustomKinds(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		http.Error(w, "custom kinds cannot be defined", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = io.WriteString(w, `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceDefinitionList","metadata":{"resourceVersion":"1"},"items":[]}`)
 }

@@ -163,3 +163,13 @@ func (*fakeNodes) Exec(_ context.Context, _ string, _ PodRef, container string, 
 	}
 	return 0, nil
 }
+
+// protobufClient is a client that speaks protobuf.
+func protobufClient(t testing.TB, c *cluster) *kubernetes.Clientset {
+	t.Helper()
+	cfg := rest.CopyConfig(c.config)
+	cfg.ContentType = "application/vnd.kubernetes.protobuf"
+	client, err := kubernetes.NewForConfig(cfg)
+	must(t, err)
+	return client
+}

@@ -86,6 +86,7 @@ func (s *Server) build() error {
 		close(s.serving)
 		return nil
 	})
+	s.generic.Handler.NonGoRestfulMux.HandleFunc(customKinds, noCustomKinds)
 	for path, h := range s.cfg.Handlers {
 		if strings.HasSuffix(path, "/") {
 			s.generic.Handler.NonGoRestfulMux.HandlePrefix(path, h)

@@ -26,7 +26,7 @@ func nodeKey(name string) events.Key { return events.Key{Resource: "nodes", Name
 // newPod requests some of a node: "cpu=500m memory=1Gi".
 func newPod(requests string) *corev1.Pod {
 	list := corev1.ResourceList{}
-	for _, f := range strings.FieldsSeq(requests) {
+	for f := range strings.FieldsSeq(requests) {
 		name, value, _ := strings.Cut(f, "=")
 		list[corev1.ResourceName(name)] = resource.MustParse(value)
 	}
