@@ -115,13 +115,14 @@ func (r *Runner) wakeChanged() <-chan struct{} {
 
 // decide asks the reconciler about one object and appends its answer.
 func (r *Runner) decide(ctx context.Context, key events.Key) error {
-	facts, again := r.Reconciler.Decide(r.World.Current(), key, r.Now())
+	w := r.World.Current()
+	facts, again := r.Reconciler.Decide(w, key, r.Now())
 	if !again.IsZero() {
 		r.queue.addAt(key, again)
 	}
 	var last uint64
 	for _, p := range facts {
-		seq, err := r.record(ctx, p)
+		seq, err := r.record(ctx, p, w.Seq())
 		if err != nil {
 			return r.failed(ctx, key, p, err)
 		}
@@ -135,13 +136,24 @@ func (r *Runner) decide(ctx context.Context, key events.Key) error {
 	return ignoreEnd(ctx, err)
 }
 
-// record stamps and appends one proposal; an unknown outcome is made known by
-// repeating the same proposal.
-func (r *Runner) record(ctx context.Context, p events.Proposal) (uint64, error) {
+// record stamps and appends one proposal that was decided on the World at
+// folded; an unknown outcome is made known by repeating the same proposal.
+func (r *Runner) record(ctx context.Context, p events.Proposal, folded uint64) (uint64, error) {
 	p.ID, p.Time = r.NewID(), r.Now().UTC()
 	p.Source = events.ReconcilerSource(r.Reconciler.Name)
 	p.Actor = events.Actor("reconciler:" + r.Reconciler.Name)
-	return AppendSure(ctx, r.Log, p)
+	seq, err := AppendSure(ctx, r.Log, p)
+	if !errors.Is(err, events.ErrConflict) || p.After != 0 || p.Subject.Half != events.Actual {
+		return seq, err
+	}
+	last, _, lookErr := r.Log.Last(ctx, p.Subject)
+	if lookErr != nil {
+		return 0, errors.Join(events.ErrTemporary, lookErr)
+	}
+	if p, ok := p.Behind(last, folded); ok {
+		return AppendSure(ctx, r.Log, p)
+	}
+	return 0, err
 }
 
 // failed decides what becomes of an object whose fact was not recorded. Only

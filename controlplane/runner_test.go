@@ -218,6 +218,42 @@ func TestRunnerTriesAgainLater(t *testing.T) {
 	}
 }
 
+// A pod of a name that an earlier pod was observed under can be observed too.
+func TestRunnerObservesTheSuccessorOfAName(t *testing.T) {
+	refuser := reconcilers.Reconciler{
+		Name: "scheduler",
+		Wakes: func(_ *projections.World, c projections.Change) []events.Key {
+			if c.Object.Key.GroupResource() == projections.Pods {
+				return []events.Key{c.Object.Key}
+			}
+			return nil
+		},
+		Decide: func(w *projections.World, k events.Key, _ time.Time) ([]events.Proposal, time.Time) {
+			o, ok := w.Get(k)
+			if !ok || projections.PodUnschedulable(o) != "" {
+				return nil, time.Time{}
+			}
+			refusal := events.Unschedulable{UID: string(o.UID()), Message: "no node"}
+			return []events.Proposal{events.New(k.Observed(""), o.Own.Seq, events.PodUnschedulable, o.Desired, refusal)}, time.Time{}
+		},
+	}
+	b := newBench(t, memlog.Config{})
+	b.run(t, b.runner(refuser).Run)
+	k := events.Key{Resource: projections.Pods, Namespace: "shop", Name: "p"}
+	refused := func(uid types.UID) func(*projections.World) bool {
+		return func(w *projections.World) bool {
+			o, ok := w.Get(k)
+			return ok && o.UID() == uid && projections.PodUnschedulable(o) != ""
+		}
+	}
+	for _, uid := range []types.UID{"first", "second"} {
+		b.put(t, projections.Pods, "pod", "p", &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "shop", UID: uid}})
+		b.await(t, "refused", refused(uid))
+		o, _ := b.world.Current().Get(k)
+		b.record(t, projections.Removed(o, events.TypeOf("pod", events.FactDeleted), events.Ref{}))
+	}
+}
+
 func TestInitializeOnlyOnce(t *testing.T) {
 	b := newBench(t, memlog.Config{})
 	if err := controlplane.Initialize(t.Context(), b.log, time.Now(), b.newID, "user:test"); err != nil {

@@ -38,6 +38,19 @@ type Proposal struct {
 	After uint64
 }
 
+// Behind is for an author whose proposal about the actual half was refused
+// although it knew of no event there (After is 0). If last, the subject's last
+// event, is within what the author had folded, it speaks of an earlier object of
+// that name: the proposal may follow it, which Behind returns. If it is not, or
+// the proposal is another, ok is false: the author has to look again.
+func (p Proposal) Behind(last Recorded, folded uint64) (next Proposal, ok bool) {
+	if p.After != 0 || p.Subject.Half != Actual || last.Subject != p.Subject || last.Seq > folded {
+		return p, false
+	}
+	p.After = last.Seq
+	return p, true
+}
+
 // Recorded is a fact that the log has accepted.
 type Recorded struct {
 	Event

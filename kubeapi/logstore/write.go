@@ -155,7 +155,19 @@ func (s *Store) commit(ctx context.Context, wr write, out runtime.Object) (done 
 	}
 	seq, err := s.append(ctx, p)
 	if errors.Is(err, events.ErrConflict) {
-		return false, s.settle(ctx, p.Subject)
+		var last events.Recorded
+		if last, err = s.settle(ctx, p.Subject); err != nil {
+			return false, err
+		}
+		next, ok := p.Behind(last, wr.world.Seq())
+		if !ok {
+			return false, nil
+		}
+		p = next
+		if seq, err = s.append(ctx, p); errors.Is(err, events.ErrConflict) {
+			_, err = s.settle(ctx, p.Subject)
+			return false, err
+		}
 	}
 	if err != nil {
 		return false, s.refused(p, err)
@@ -205,7 +217,7 @@ func known(err error) bool {
 // recorded looks for a proposal in the log after its repetition was refused: it
 // may have been recorded the first time and others have followed.
 func (s *Store) recorded(ctx context.Context, p events.Proposal) (uint64, error) {
-	if err := s.settle(ctx, p.Subject); err != nil {
+	if _, err := s.settle(ctx, p.Subject); err != nil {
 		return 0, err
 	}
 	changes, _, err := s.cfg.World.Changes(s.table, p.After)
@@ -220,19 +232,20 @@ func (s *Store) recorded(ctx context.Context, p events.Proposal) (uint64, error)
 	return 0, events.ErrConflict
 }
 
-// settle waits until the World has folded the last event of a subject.
-func (s *Store) settle(ctx context.Context, subject events.Subject) error {
+// settle waits until the World has folded the last event of a subject, and
+// returns that event.
+func (s *Store) settle(ctx context.Context, subject events.Subject) (events.Recorded, error) {
 	last, ok, err := s.cfg.Log.Last(ctx, subject)
 	if err != nil {
-		return unavailable(fmt.Errorf("read the last event of %s: %w", subject.Key, err))
+		return last, unavailable(fmt.Errorf("read the last event of %s: %w", subject.Key, err))
 	}
 	if !ok {
-		return nil
+		return last, nil
 	}
 	if _, err := s.cfg.World.Await(ctx, last.Seq); err != nil {
-		return apierrors.NewTimeoutError(fmt.Sprintf("event %d is not visible yet", last.Seq), 1)
+		return last, apierrors.NewTimeoutError(fmt.Sprintf("event %d is not visible yet", last.Seq), 1)
 	}
-	return nil
+	return last, nil
 }
 
 // refused is the Kubernetes error for an append that was not recorded, or of

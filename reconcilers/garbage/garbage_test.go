@@ -245,7 +245,7 @@ func FuzzCollectsWhatIsUnowned(f *testing.F) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		c := reconcilertest.New(garbage.New(), garbage.New())
 		c.Choose = r.IntN
-		c.Lag = func(most int) int { return max(0, r.IntN(most+1)-most/2) }
+		c.Lag = func(_ string, most int) int { return max(0, r.IntN(most+1)-most/2) }
 		parents := map[events.Key][]events.Key{}
 		var all []*projections.Object
 		for i := range 3 + r.IntN(15) {

@@ -23,10 +23,10 @@ import (
 type Cluster struct {
 	// Choose picks whose turn it is among n that wait; the first if nil.
 	Choose func(n int) int
-	// Lag says how many events old the World is on which the next decision is made,
-	// at most so many; none if nil. A reconciler always sees what it recorded itself,
+	// Lag says how many events old the World is on which a reconciler makes its next
+	// decision, at most so many; none if nil. A reconciler always sees what it recorded itself,
 	// so give New the same one twice for copies that don't see each other.
-	Lag func(most int) int
+	Lag func(reconciler string, most int) int
 	// Watch, if not nil, is called after each event with the World it made.
 	Watch func(w *projections.World, r events.Recorded)
 

@@ -103,7 +103,7 @@ func (c *Cluster) worldFor(w *worker) *projections.World {
 	if c.Lag == nil {
 		return c.world
 	}
-	if lag := c.Lag(len(c.past)); lag > 0 && c.past[len(c.past)-lag].Seq() >= w.wrote {
+	if lag := c.Lag(w.Name, len(c.past)); lag > 0 && c.past[len(c.past)-lag].Seq() >= w.wrote {
 		return c.past[len(c.past)-lag]
 	}
 	return c.world

@@ -392,7 +392,7 @@ func FuzzSettles(f *testing.F) {
 		c.Choose = r.IntN
 		late := seed%2 == 1
 		if late {
-			c.Lag = func(most int) int { return max(0, r.IntN(most+1)-most/2) }
+			c.Lag = func(_ string, most int) int { return max(0, r.IntN(most+1)-most/2) }
 		}
 		c.Create(setKey("web"), newSet(int32(r.IntN(6))))
 		for step := range 40 {
