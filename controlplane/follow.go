@@ -38,7 +38,7 @@ func Follow(ctx context.Context, log Log, p *projections.Projection, logger *zap
 		})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was to end
 		case errors.Is(err, events.ErrGap):
 			return fmt.Errorf("follow the log: %w", err)
 		}

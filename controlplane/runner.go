@@ -128,10 +128,10 @@ func (r *Runner) decide(ctx context.Context, key events.Key) error {
 		}
 		last = seq
 	}
+	r.queue.calm(key)
 	if last == 0 {
 		return nil
 	}
-	r.queue.calm(key)
 	_, err := r.World.Await(ctx, last)
 	return ignoreEnd(ctx, err)
 }
@@ -156,29 +156,31 @@ func (r *Runner) record(ctx context.Context, p events.Proposal, folded uint64) (
 	return 0, err
 }
 
-// failed decides what becomes of an object whose fact was not recorded. Only
-// the end of ctx ends the runner.
+// failed gives an object whose fact was not recorded another turn, later each
+// time; after a conflict once what was in the way is folded. Only the end of ctx
+// ends the runner.
 func (r *Runner) failed(ctx context.Context, key events.Key, p events.Proposal, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return nil
-	case errors.Is(err, events.ErrConflict):
-		// Somebody was faster: look again once what they did is folded.
-		last, ok, e := r.Log.Last(ctx, p.Subject)
-		if e == nil && ok {
-			_, e = r.World.Await(ctx, last.Seq)
-		}
-		if e != nil {
-			r.queue.addAt(key, r.Now().Add(r.queue.delay(key)))
-			return ignoreEnd(ctx, nil)
-		}
-		r.queue.add(key)
-		return nil
-	default:
-		r.Logger.Error("a decision could not be recorded", zap.Stringer("object", p.Subject.Key), zap.String("event", string(p.Type)), zap.Error(err))
-		r.queue.addAt(key, r.Now().Add(r.queue.delay(key)))
-		return nil
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // it was to end
 	}
+	if errors.Is(err, events.ErrConflict) {
+		err = r.settle(ctx, p.Subject)
+	}
+	if err != nil && ctx.Err() == nil {
+		r.Logger.Error("a decision could not be recorded", zap.Stringer("object", p.Subject.Key), zap.String("event", string(p.Type)), zap.Error(err))
+	}
+	r.queue.addAt(key, r.Now().Add(r.queue.delay(key)))
+	return nil
+}
+
+// settle waits until the World has folded the last event of a subject.
+func (r *Runner) settle(ctx context.Context, s events.Subject) error {
+	last, ok, err := r.Log.Last(ctx, s)
+	if err != nil || !ok {
+		return err
+	}
+	_, err = r.World.Await(ctx, last.Seq)
+	return err
 }
 
 func ignoreEnd(ctx context.Context, err error) error {

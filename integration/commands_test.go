@@ -90,7 +90,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 	}
 	cmd := exec.Command(program, args[1:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "KUBECONFIG", "TMPDIR", "DIR", "WORK", "KUBE_EDITOR"} {
+	for _, name := range []string{"PATH", "HOME", "KUBECONFIG", "TMPDIR", "DIR", "WORK", "NODE", "KUBE_EDITOR"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}

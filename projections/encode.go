@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,8 +39,8 @@ func DesiredJSON(table string, obj runtime.Object) (json.RawMessage, error) {
 	}
 	if k, ok := kindOf(table); ok {
 		apiVersion, name := k.gvk.ToAPIVersionAndKind()
-		fields["apiVersion"], _ = json.Marshal(apiVersion)
-		fields["kind"], _ = json.Marshal(name)
+		fields["apiVersion"] = json.RawMessage(strconv.Quote(apiVersion))
+		fields["kind"] = json.RawMessage(strconv.Quote(name))
 	}
 	return json.Marshal(fields)
 }

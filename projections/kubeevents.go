@@ -195,7 +195,7 @@ func (f *folding) note(n int, t note) {
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	key := events.Key{Resource: KubeEvents, Namespace: namespace, Name: fmt.Sprintf("%s.%016x", about.Key.Name, f.r.Seq<<4|uint64(n))} //nolint:gosec // n is an index
+	key := events.Key{Resource: KubeEvents, Namespace: namespace, Name: fmt.Sprintf("%s.%016x", about.Key.Name, f.r.Seq<<4|uint64(n))}
 	d := derived{note: t, seq: f.r.Seq, time: f.r.Time, source: component(f.r.Source), ref: reference(about, t.container), uid: types.UID(fmt.Sprintf("%s-%d", f.r.ID, n))}
 	d.about = nil
 	h := &half{}

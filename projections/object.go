@@ -196,7 +196,9 @@ func (o *Object) Meta() metav1.Object {
 
 // As is the object's value as a pointer to its Go type, shared and not to be
 // modified; it panics if the key's table holds another type.
-func As[T runtime.Object](o *Object) T { return o.Value().(T) }
+func As[T runtime.Object](o *Object) T {
+	return o.Value().(T) //nolint:forcetypeassert // the caller knows the table
+}
 
 // with returns a copy of o changed by an event.
 func (o *Object) with(r events.Recorded) *Object {

@@ -216,7 +216,7 @@ func (s setFacts) apply(_ *Object, v runtime.Object) {
 	set.Status.ObservedGeneration = set.Generation
 }
 
-func count32(n int) int32 { return int32(max(n, 0)) } //nolint:gosec // numbers of pods
+func count32(n int) int32 { return int32(max(n, 0)) }
 
 // follow updates a Deployment after one of its ReplicaSets changed.
 func (f *folding) follow(d *Object) {

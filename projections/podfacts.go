@@ -40,14 +40,14 @@ func podFactsOf(o *Object) podFacts { p, _ := o.facts.(podFacts); return p }
 
 // fold returns p after a fact about the pod.
 func (p podFacts) fold(o *Object, r events.Recorded) (podFacts, error) {
-	next, err := p.foldFact(o, r)
+	next, err := p.foldFact(r)
 	if err != nil {
 		return p, err
 	}
 	return next.settle(o, r.Time), nil
 }
 
-func (p podFacts) foldFact(o *Object, r events.Recorded) (podFacts, error) {
+func (p podFacts) foldFact(r events.Recorded) (podFacts, error) {
 	switch r.Type {
 	case events.PodUnschedulable:
 		d, err := events.Decode[events.Unschedulable](r)
@@ -74,7 +74,7 @@ func (p podFacts) foldFact(o *Object, r events.Recorded) (podFacts, error) {
 		p.stopped = true
 		return p, nil
 	default:
-		return p.foldContainer(o, r)
+		return p.foldContainer(r)
 	}
 }
 
@@ -111,7 +111,7 @@ func (p podFacts) settle(o *Object, when time.Time) podFacts {
 }
 
 // foldContainer folds a fact about one container.
-func (p podFacts) foldContainer(o *Object, r events.Recorded) (podFacts, error) {
+func (p podFacts) foldContainer(r events.Recorded) (podFacts, error) {
 	switch r.Type {
 	case events.ImagePullStarted:
 		return p, nil
@@ -174,17 +174,17 @@ func started(s *corev1.ContainerStatus, d events.Started) {
 	yes := true
 	s.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: at(d.At)}}
 	s.ContainerID, s.Image, s.ImageID = runtimeID(d.ID), d.Image, d.ImageID
-	s.RestartCount, s.Ready, s.Started = int32(d.Attempt), d.Ready, &yes //nolint:gosec // attempts are counted one by one
+	s.RestartCount, s.Ready, s.Started = int32(d.Attempt), d.Ready, &yes
 }
 
 func exited(s *corev1.ContainerStatus, d events.Exited) {
 	retire(s)
 	no := false
 	s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		ExitCode: int32(d.ExitCode), Reason: d.Reason, Message: d.Message, //nolint:gosec // exit codes are bytes
+		ExitCode: int32(d.ExitCode), Reason: d.Reason, Message: d.Message,
 		StartedAt: at(d.StartedAt), FinishedAt: at(d.FinishedAt), ContainerID: runtimeID(d.ID),
 	}}
-	s.RestartCount = max(s.RestartCount, int32(d.Attempt)) //nolint:gosec // see started
+	s.RestartCount = max(s.RestartCount, int32(d.Attempt))
 	s.Ready, s.Started = false, &no
 	if s.ContainerID == "" {
 		s.ContainerID = runtimeID(d.ID)
@@ -195,13 +195,13 @@ func startFailed(s *corev1.ContainerStatus, d events.StartFailed) {
 	retire(s)
 	no := false
 	s.Ready, s.Started = false, &no
-	s.RestartCount = max(s.RestartCount, int32(d.Attempt)) //nolint:gosec // see started
+	s.RestartCount = max(s.RestartCount, int32(d.Attempt))
 	s.State = waiting(d.Reason, d.Message)
 	if d.ExitCode == 0 {
 		return
 	}
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-		ExitCode: int32(d.ExitCode), Reason: "StartError", Message: d.Message, FinishedAt: at(d.At), //nolint:gosec // exit codes are bytes
+		ExitCode: int32(d.ExitCode), Reason: "StartError", Message: d.Message, FinishedAt: at(d.At),
 	}}
 	if d.RetryAt.IsZero() {
 		s.State = ended

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,16 +78,35 @@ func (p podFacts) phase(spec *corev1.PodSpec) corev1.PodPhase {
 	if p.rejected != nil {
 		return corev1.PodFailed
 	}
-	for _, c := range spec.InitContainers {
-		t := p.containers[c.Name].status.State.Terminated
-		if t != nil && t.ExitCode != 0 && spec.RestartPolicy == corev1.RestartPolicyNever && !sidecar(c) {
-			return corev1.PodFailed
-		}
+	if p.failedToInitialize(spec) {
+		return corev1.PodFailed
 	}
-	if !p.initialized && len(p.uninitialized(spec)) > 0 {
+	running, stopped, succeeded := p.runs(spec)
+	switch {
+	case !p.initialized && len(p.uninitialized(spec)) > 0, running+stopped < len(spec.Containers):
 		return corev1.PodPending
+	case running > 0 || spec.RestartPolicy == corev1.RestartPolicyAlways && !p.stopped:
+		return corev1.PodRunning
+	case stopped == succeeded:
+		return corev1.PodSucceeded
+	case spec.RestartPolicy == corev1.RestartPolicyNever || p.stopped:
+		return corev1.PodFailed
+	default:
+		return corev1.PodRunning
 	}
-	var running, stopped, succeeded int
+}
+
+// failedToInitialize reports whether an init container failed for good.
+func (p podFacts) failedToInitialize(spec *corev1.PodSpec) bool {
+	return spec.RestartPolicy == corev1.RestartPolicyNever && slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool {
+		t := p.containers[c.Name].status.State.Terminated
+		return t != nil && t.ExitCode != 0 && !sidecar(c)
+	})
+}
+
+// runs counts the containers that run, that have run and do not run now, and
+// among these the ones that ended well.
+func (p podFacts) runs(spec *corev1.PodSpec) (running, stopped, succeeded int) {
 	for _, c := range spec.Containers {
 		s := p.containers[c.Name].status
 		switch {
@@ -99,20 +119,9 @@ func (p podFacts) phase(spec *corev1.PodSpec) corev1.PodPhase {
 			}
 		case s.LastTerminationState.Terminated != nil:
 			stopped++
-		default:
-			return corev1.PodPending
 		}
 	}
-	switch {
-	case running > 0 || spec.RestartPolicy == corev1.RestartPolicyAlways && !p.stopped:
-		return corev1.PodRunning
-	case stopped == succeeded:
-		return corev1.PodSucceeded
-	case spec.RestartPolicy == corev1.RestartPolicyNever || p.stopped:
-		return corev1.PodFailed
-	default:
-		return corev1.PodRunning
-	}
+	return running, stopped, succeeded
 }
 
 func (p podFacts) conditions(o *Object, spec *corev1.PodSpec) []corev1.PodCondition {
@@ -205,19 +214,19 @@ func latest(a, b time.Time) time.Time {
 // qosClass is the pod's quality of service as upstream computes it (KEP-2837
 // pod-level resources aside).
 func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
-	guaranteed, any := true, false
+	guaranteed, burstable := true, false
 	for _, c := range append(append([]corev1.Container{}, spec.InitContainers...), spec.Containers...) {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			request, asked := c.Resources.Requests[name]
 			limit, limited := c.Resources.Limits[name]
-			any = any || asked && !request.IsZero() || limited && !limit.IsZero()
+			burstable = burstable || asked && !request.IsZero() || limited && !limit.IsZero()
 			if !limited || limit.IsZero() || asked && request.Cmp(limit) != 0 {
 				guaranteed = false
 			}
 		}
 	}
 	switch {
-	case !any:
+	case !burstable:
 		return corev1.PodQOSBestEffort
 	case guaranteed:
 		return corev1.PodQOSGuaranteed

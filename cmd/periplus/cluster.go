@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -114,7 +115,7 @@ func hollowNodes(n int) ([]cluster.Node, error) {
 	nodes := make([]cluster.Node, n)
 	for i := range nodes {
 		name := fmt.Sprintf("hollow-%d", i+1)
-		prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(64 + (i >> 8)), byte(i), 0}), 24) //nolint:gosec // checked: at most maxHollowNodes
+		prefix := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(64 + (i >> 8)), byte(i), 0}), 24)
 		rt, err := fakeruntime.New(fakeruntime.Config{NodeName: name, PodCIDR: prefix})
 		if err != nil {
 			return nil, fmt.Errorf("make node %s: %w", name, err)
@@ -150,8 +151,8 @@ func (c *running) run(ctx context.Context, ready func()) error {
 
 func (c *running) close() error {
 	var errs []error
-	for i := len(c.closers) - 1; i >= 0; i-- {
-		errs = append(errs, c.closers[i]())
+	for _, closer := range slices.Backward(c.closers) {
+		errs = append(errs, closer())
 	}
 	c.closers = nil
 	return errors.Join(errs...)

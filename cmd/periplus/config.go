@@ -3,11 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -114,25 +117,37 @@ func hostNodeName() (string, error) {
 	return strings.ToLower(strings.ReplaceAll(name, "_", "-")), nil
 }
 
-// check names the setting, the value and what is allowed.
-func (c upConfig) check() error {
+func checkListen(address string) []error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return []error{fmt.Errorf("api-listen %q: want HOST:PORT: %w", address, err)}
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return []error{fmt.Errorf("api-listen %q: port %q: want 0 to 65535", address, port)}
+	}
+	if host != "" && host != "localhost" && net.ParseIP(host) == nil {
+		return []error{fmt.Errorf("api-listen %q: host %q: want an IP address or localhost", address, host)}
+	}
+	return nil
+}
+
+func checkMirrors(mirrors map[string][]string) []error {
 	var errs []error
-	if host, port, err := net.SplitHostPort(c.APIListen); err != nil {
-		errs = append(errs, fmt.Errorf("api-listen %q: want HOST:PORT: %w", c.APIListen, err))
-	} else if _, err := net.LookupPort("tcp", port); err != nil {
-		errs = append(errs, fmt.Errorf("api-listen %q: port %q: want 0 to 65535", c.APIListen, port))
-	} else if host != "" && host != "localhost" && net.ParseIP(host) == nil {
-		errs = append(errs, fmt.Errorf("api-listen %q: host %q: want an IP address or localhost", c.APIListen, host))
-	}
-	if c.HollowNodes < 0 || c.HollowNodes > maxHollowNodes {
-		errs = append(errs, fmt.Errorf("hollow-nodes %d: want 0 to %d", c.HollowNodes, maxHollowNodes))
-	}
-	for host, bases := range c.RegistryMirrors {
-		for _, base := range bases {
+	for _, host := range slices.Sorted(maps.Keys(mirrors)) {
+		for _, base := range mirrors[host] {
 			if u, err := url.Parse(base); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 				errs = append(errs, fmt.Errorf("registry-mirror %s=%s: want an http or https URL", host, base))
 			}
 		}
+	}
+	return errs
+}
+
+// check names the setting, the value and what is allowed.
+func (c upConfig) check() error {
+	errs := append(checkListen(c.APIListen), checkMirrors(c.RegistryMirrors)...)
+	if c.HollowNodes < 0 || c.HollowNodes > maxHollowNodes {
+		errs = append(errs, fmt.Errorf("hollow-nodes %d: want 0 to %d", c.HollowNodes, maxHollowNodes))
 	}
 	if p, err := netip.ParsePrefix(c.PodCIDR); err != nil || !p.Addr().Is4() || p.Bits() < 12 || p.Bits() > 29 {
 		errs = append(errs, fmt.Errorf("podCIDR %q: want an IPv4 range from /12 to /29", c.PodCIDR))

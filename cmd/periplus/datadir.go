@@ -43,7 +43,8 @@ func (d dataDir) lock() (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock data directory %s: %w", d, err)
 	}
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {

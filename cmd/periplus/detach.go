@@ -37,7 +37,7 @@ func detach(ctx context.Context, d dataDir, args []string) error {
 		return fmt.Errorf("make pipe: %w", err)
 	}
 	defer func() { _ = r.Close() }()
-	cmd := exec.Command(self, args...) //nolint:gosec,noctx // ourselves; it outlives this process on purpose
+	cmd := exec.Command(self, args...) //nolint:noctx // ourselves; it outlives this process on purpose
 	cmd.Env = append(os.Environ(), readyVariable+"=3")
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

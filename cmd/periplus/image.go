@@ -49,7 +49,7 @@ archive is an OCI image layout or what docker save writes.
 }
 
 func loadImages(cmd *cobra.Command, to target, file string) error {
-	f, err := os.Open(file) //nolint:gosec // the user names the file
+	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("load images: %w", err)
 	}

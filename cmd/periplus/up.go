@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"time"
 
 	"github.com/go-logr/zapr"
 	"github.com/spf13/cobra"
@@ -126,6 +125,3 @@ func newLogger(d dataDir) (*zap.Logger, error) {
 	}
 	return logger, nil
 }
-
-// readyTimeout bounds the start of a cluster after its log is open.
-const readyTimeout = 2 * time.Minute

@@ -55,16 +55,21 @@ func (c *Cluster) loadImages(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer)
+	writeJSON(w, answer)
+}
+
+// writeJSON writes an answer; a client that has gone away need not be told.
+func writeJSON(w io.Writer, v any) {
+	_ = json.NewEncoder(w).Encode(v) //nolint:errchkjson // see above
 }
 
 // refuse answers with an error in Kubernetes' own form.
 func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(metav1.Status{
+	writeJSON(w, metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
-		Status:   metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message, //nolint:gosec // an HTTP status
+		Status:   metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message,
 	})
 }
 
