@@ -185,7 +185,7 @@ func (r *Runner) settle(ctx context.Context, s events.Subject) error {
 
 func ignoreEnd(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it was to end
 	}
 	return err
 }
