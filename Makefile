@@ -56,7 +56,7 @@ unit: ## the tests of each package
 	go test $$(go list ./... | grep -v '/integration')
 
 integration: build ## scenarios with a real kubectl and, as root, real containers
-	go test -count=1 -timeout 30m $(INTEGRATION)
+	PERIPLUS_BIN='$(CURDIR)/bin/periplus' go test -count=1 -timeout 30m $(INTEGRATION)
 
 race: ## the tests of each package, under the race detector
 	go test -race $$(go list ./... | grep -v '/integration')

@@ -45,7 +45,7 @@ var layers = map[string]layer{
 	"schemas":            {ours: []string{"events"}, theirs: []string{"github.com/santhosh-tekuri/jsonschema/v6/..."}},
 	"sealing":            {theirs: kubeData},
 
-	"projections":   {ours: []string{"events"}, theirs: with(kubeData, "github.com/hashicorp/go-immutable-radix/v2")},
+	"projections":   {ours: []string{"events"}, theirs: with(kubeData, "github.com/hashicorp/go-immutable-radix/v2", "github.com/tidwall/gjson")},
 	"history/serve": {ours: []string{"events", "events/cloudevents", "projections", "history"}, theirs: with(kubeData, "go.uber.org/zap/...")},
 	"history":       {ours: []string{"events", "projections"}, theirs: kubeData},
 	"reconcilers":   {ours: []string{"events", "projections"}, theirs: with(kubeData, "k8s.io/component-helpers/...")},

@@ -1,11 +1,14 @@
 package projections
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
+	"slices"
 	"time"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"github.com/tidwall/gjson"
 
 	"periplus.dev/events"
 )
@@ -87,11 +90,11 @@ func (f *folding) fold() {
 
 // want folds the whole desired half of a fat event.
 func (f *folding) want(old *Object, exists bool) bool {
-	state, err := events.Decode[events.State](f.r)
-	if err != nil || len(state.Object) == 0 {
+	object := gjson.GetBytes(f.r.Data, "object")
+	if !object.IsObject() || object.Index == 0 {
 		return false
 	}
-	h, err := newHalf(state.Object)
+	h, err := newHalf(json.RawMessage(f.r.Data[object.Index : object.Index+len(object.Raw)]))
 	if err != nil {
 		return false
 	}
@@ -136,13 +139,8 @@ func (f *folding) observe(old *Object, exists bool) bool {
 	if f.r.Type == events.NodeRegistered && !exists {
 		return f.register()
 	}
-	var about struct {
-		UID string `json:"uid"`
-	}
-	if json.Unmarshal(f.r.Data, &about) != nil {
-		return false
-	}
-	if !exists || about.UID != "" && about.UID != string(old.UID()) {
+	uid := gjson.GetBytes(f.r.Data, "uid").Str
+	if !exists || uid != "" && uid != string(old.UID()) {
 		return true
 	}
 	next, err := observed(old, f.r)
@@ -220,14 +218,28 @@ func (f *folding) put(o, old *Object) {
 }
 
 func (f *folding) reindex(o, old *Object) {
-	if old != nil {
-		for _, k := range indexKeys(old) {
+	next := indexKeys(o)
+	if old == nil {
+		for _, k := range next {
+			f.index.Insert(k, o.Key)
+		}
+		return
+	}
+	before := indexKeys(old)
+	for _, k := range before {
+		if !holds(next, k) {
 			f.index.Delete(k)
 		}
 	}
-	for _, k := range indexKeys(o) {
-		f.index.Insert(k, o.Key)
+	for _, k := range next {
+		if !holds(before, k) {
+			f.index.Insert(k, o.Key)
+		}
 	}
+}
+
+func holds(keys [][]byte, k []byte) bool {
+	return slices.ContainsFunc(keys, func(o []byte) bool { return bytes.Equal(o, k) })
 }
 
 func (f *folding) count(table string, by int) {

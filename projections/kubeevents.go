@@ -78,13 +78,9 @@ func (f *folding) controllerNote(o *Object, reason, message string) []note {
 
 func stoppingNotes(o *Object) []note {
 	var out []note
-	pod, _ := o.half.decode(Pods).(*corev1.Pod)
-	if pod == nil {
-		return nil
-	}
-	for _, c := range pod.Spec.Containers {
-		if podFactsOf(o).containers[c.Name].status.State.Running != nil {
-			out = append(out, note{about: o, reason: "Killing", message: "Stopping container " + c.Name, container: c.Name})
+	for _, name := range o.half.shape().containers {
+		if podFactsOf(o).containers[name].status.State.Running != nil {
+			out = append(out, note{about: o, reason: "Killing", message: "Stopping container " + name, container: name})
 		}
 	}
 	return out

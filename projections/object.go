@@ -40,57 +40,6 @@ type facts interface {
 	apply(o *Object, v runtime.Object)
 }
 
-// half is a desired half as recorded, decoded when it is first needed.
-type half struct {
-	raw   json.RawMessage
-	head  head
-	once  sync.Once
-	value runtime.Object
-
-	hashOnce sync.Once
-	hash     string // see templateHash
-}
-
-// head is what folds and indexes need of every desired half.
-type head struct {
-	Kind     string `json:"kind"`
-	Metadata struct {
-		UID               types.UID               `json:"uid"`
-		Labels            map[string]string       `json:"labels"`
-		Annotations       map[string]string       `json:"annotations"`
-		OwnerReferences   []metav1.OwnerReference `json:"ownerReferences"`
-		CreationTimestamp metav1.Time             `json:"creationTimestamp"`
-		DeletionTimestamp *metav1.Time            `json:"deletionTimestamp"`
-	} `json:"metadata"`
-	Spec struct {
-		NodeName string `json:"nodeName"`
-	} `json:"spec"`
-}
-
-func newHalf(raw json.RawMessage) (*half, error) {
-	h := &half{raw: raw}
-	if err := json.Unmarshal(raw, &h.head); err != nil {
-		return nil, fmt.Errorf("decode desired half: %w", err)
-	}
-	return h, nil
-}
-
-// decode returns the desired half as a Kubernetes object without TypeMeta. A
-// half that does not fit its Go type is an empty object: the door validates
-// before it records, so this is a forged or foreign event.
-func (h *half) decode(table string) runtime.Object {
-	h.once.Do(func() {
-		h.value = newValue(table)
-		if err := json.Unmarshal(h.raw, h.value); err != nil {
-			h.value = newValue(table)
-		}
-		if _, typed := kindOf(table); typed {
-			h.value.GetObjectKind().SetGroupVersionKind(gvkNone)
-		}
-	})
-	return h.value
-}
-
 type snapshot struct {
 	once  sync.Once
 	value runtime.Object
@@ -131,8 +80,8 @@ func (o *Object) Deleting() bool { return o.half.head.Metadata.DeletionTimestamp
 
 // NodeName is the node a pod is bound to, or empty.
 func (o *Object) NodeName() string {
-	if o.half.head.Spec.NodeName != "" {
-		return o.half.head.Spec.NodeName
+	if o.half.head.NodeName != "" {
+		return o.half.head.NodeName
 	}
 	return o.node
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -182,7 +181,7 @@ func contribution(set, pod *Object) setCounts {
 	if v, ok := set.half.decode(ReplicaSets).(*appsv1.ReplicaSet); ok { // not Value: the set may still be in the making
 		template = v.Spec.Template.Labels
 	}
-	if labels.SelectorFromSet(template).Matches(labels.Set(pod.Labels())) {
+	if isSubset(template, pod.Labels()) {
 		c.labeled = 1
 	}
 	if ready, _ := PodReady(pod); ready {
@@ -192,6 +191,15 @@ func contribution(set, pod *Object) setCounts {
 		}
 	}
 	return c
+}
+
+func isSubset(want, have map[string]string) bool {
+	for k, v := range want {
+		if got, ok := have[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
 }
 
 // apply writes the status of a ReplicaSet.

@@ -86,16 +86,13 @@ func (p podFacts) scheduled(when time.Time) podFacts {
 
 // settle derives readiness, and when it last changed, from the containers.
 func (p podFacts) settle(o *Object, when time.Time) podFacts {
-	pod, ok := o.half.decode(Pods).(*corev1.Pod)
-	if !ok {
-		return p
+	shape := o.half.shape()
+	ready := p.rejected == nil && !p.stopped && len(shape.containers) > 0
+	for _, name := range shape.containers {
+		ready = ready && p.containers[name].status.Ready
 	}
-	ready := p.rejected == nil && !p.stopped && len(pod.Spec.Containers) > 0
-	for _, c := range pod.Spec.Containers {
-		ready = ready && p.containers[c.Name].status.Ready
-	}
-	for _, c := range pod.Spec.InitContainers {
-		ready = ready && (!sidecar(c) || p.containers[c.Name].status.Ready)
+	for _, c := range shape.inits {
+		ready = ready && (!c.sidecar || p.containers[c.name].status.Ready)
 	}
 	if ready != p.ready {
 		p.ready, p.readyAt = ready, when
@@ -103,7 +100,7 @@ func (p podFacts) settle(o *Object, when time.Time) podFacts {
 	if !ready {
 		p.matured = false
 	}
-	initialized := len(p.uninitialized(&pod.Spec)) == 0
+	initialized := len(p.uninitialized(shape)) == 0
 	if initialized && !p.initialized && !p.startedAt.IsZero() {
 		p.initialized, p.initAt = true, when
 	}
@@ -261,11 +258,7 @@ func PodPhase(o *Object) corev1.PodPhase {
 	if p.reported != nil && p.startedAt.IsZero() {
 		return p.reported.Phase
 	}
-	pod, ok := o.half.decode(Pods).(*corev1.Pod)
-	if !ok {
-		return corev1.PodUnknown
-	}
-	return p.phase(&pod.Spec)
+	return p.phase(o.half.shape())
 }
 
 // PodFinished reports whether a pod ran to its end: Succeeded or Failed.

@@ -16,7 +16,8 @@ func (p podFacts) status(o *Object, spec *corev1.PodSpec) corev1.PodStatus {
 		ContainerStatuses:     p.statuses(spec.Containers, o.NodeName() != ""),
 		QOSClass:              qosClass(spec),
 	}
-	s.Phase = p.phase(spec)
+	shape := o.half.shape()
+	s.Phase = p.phase(shape)
 	if p.rejected != nil {
 		s.Reason, s.Message = p.rejected.Reason, p.rejected.Message
 	}
@@ -36,7 +37,7 @@ func (p podFacts) status(o *Object, spec *corev1.PodSpec) corev1.PodStatus {
 		}
 		s.HostIPs = append(s.HostIPs, corev1.HostIP{IP: ip})
 	}
-	s.Conditions = p.conditions(o, spec)
+	s.Conditions = p.conditions(o, shape)
 	return s
 }
 
@@ -74,22 +75,22 @@ func (p podFacts) idleReason() string {
 
 // phase follows the kubelet: Pending until every container was started once,
 // Running while one runs or will run again, then Succeeded or Failed.
-func (p podFacts) phase(spec *corev1.PodSpec) corev1.PodPhase {
+func (p podFacts) phase(s podShape) corev1.PodPhase {
 	if p.rejected != nil {
 		return corev1.PodFailed
 	}
-	if p.failedToInitialize(spec) {
+	if p.failedToInitialize(s) {
 		return corev1.PodFailed
 	}
-	running, stopped, succeeded := p.runs(spec)
+	running, stopped, succeeded := p.runs(s)
 	switch {
-	case !p.initialized && len(p.uninitialized(spec)) > 0, running+stopped < len(spec.Containers):
+	case !p.initialized && len(p.uninitialized(s)) > 0, running+stopped < len(s.containers):
 		return corev1.PodPending
-	case running > 0 || spec.RestartPolicy == corev1.RestartPolicyAlways && !p.stopped:
+	case running > 0 || s.policy == corev1.RestartPolicyAlways && !p.stopped:
 		return corev1.PodRunning
 	case stopped == succeeded:
 		return corev1.PodSucceeded
-	case spec.RestartPolicy == corev1.RestartPolicyNever || p.stopped:
+	case s.policy == corev1.RestartPolicyNever || p.stopped:
 		return corev1.PodFailed
 	default:
 		return corev1.PodRunning
@@ -97,18 +98,18 @@ func (p podFacts) phase(spec *corev1.PodSpec) corev1.PodPhase {
 }
 
 // failedToInitialize reports whether an init container failed for good.
-func (p podFacts) failedToInitialize(spec *corev1.PodSpec) bool {
-	return spec.RestartPolicy == corev1.RestartPolicyNever && slices.ContainsFunc(spec.InitContainers, func(c corev1.Container) bool {
-		t := p.containers[c.Name].status.State.Terminated
-		return t != nil && t.ExitCode != 0 && !sidecar(c)
+func (p podFacts) failedToInitialize(s podShape) bool {
+	return s.policy == corev1.RestartPolicyNever && slices.ContainsFunc(s.inits, func(c initShape) bool {
+		t := p.containers[c.name].status.State.Terminated
+		return t != nil && t.ExitCode != 0 && !c.sidecar
 	})
 }
 
 // runs counts the containers that run, that have run and do not run now, and
 // among these the ones that ended well.
-func (p podFacts) runs(spec *corev1.PodSpec) (running, stopped, succeeded int) {
-	for _, c := range spec.Containers {
-		s := p.containers[c.Name].status
+func (p podFacts) runs(shape podShape) (running, stopped, succeeded int) {
+	for _, name := range shape.containers {
+		s := p.containers[name].status
 		switch {
 		case s.State.Running != nil:
 			running++
@@ -124,7 +125,7 @@ func (p podFacts) runs(spec *corev1.PodSpec) (running, stopped, succeeded int) {
 	return running, stopped, succeeded
 }
 
-func (p podFacts) conditions(o *Object, spec *corev1.PodSpec) []corev1.PodCondition {
+func (p podFacts) conditions(o *Object, shape podShape) []corev1.PodCondition {
 	if o.NodeName() == "" {
 		if p.unschedulable == "" {
 			return nil
@@ -137,12 +138,12 @@ func (p podFacts) conditions(o *Object, spec *corev1.PodSpec) []corev1.PodCondit
 	}
 	out := []corev1.PodCondition{
 		condition(corev1.PodReadyToStartContainers, !p.startedAt.IsZero() && !p.stopped, latest(p.startedAt, scheduledAt), "", ""),
-		p.initCondition(spec, scheduledAt),
+		p.initCondition(shape, scheduledAt),
 	}
 	reason, message := "", ""
 	if !p.ready {
-		reason, message = "ContainersNotReady", "containers with unready status: ["+strings.Join(p.unready(spec), " ")+"]"
-		switch p.phase(spec) {
+		reason, message = "ContainersNotReady", "containers with unready status: ["+strings.Join(p.unready(shape), " ")+"]"
+		switch p.phase(shape) {
 		case corev1.PodSucceeded:
 			reason, message = "PodCompleted", ""
 		case corev1.PodFailed:
@@ -156,41 +157,36 @@ func (p podFacts) conditions(o *Object, spec *corev1.PodSpec) []corev1.PodCondit
 		condition(corev1.PodScheduled, true, scheduledAt, "", ""))
 }
 
-func (p podFacts) initCondition(spec *corev1.PodSpec, scheduledAt time.Time) corev1.PodCondition {
-	if p.initialized || len(spec.InitContainers) == 0 {
+func (p podFacts) initCondition(shape podShape, scheduledAt time.Time) corev1.PodCondition {
+	if p.initialized || len(shape.inits) == 0 {
 		return condition(corev1.PodInitialized, true, latest(p.initAt, scheduledAt), "", "")
 	}
 	return condition(corev1.PodInitialized, false, scheduledAt, "ContainersNotInitialized",
-		"containers with incomplete status: ["+strings.Join(p.uninitialized(spec), " ")+"]")
+		"containers with incomplete status: ["+strings.Join(p.uninitialized(shape), " ")+"]")
 }
 
 // uninitialized names the init containers that the others still wait for: those
 // that have not ended well, and sidecars (KEP-753) that have not started.
-func (p podFacts) uninitialized(spec *corev1.PodSpec) []string {
+func (p podFacts) uninitialized(shape podShape) []string {
 	var left []string
-	for _, c := range spec.InitContainers {
-		s := p.containers[c.Name].status
+	for _, c := range shape.inits {
+		s := p.containers[c.name].status
 		done := s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
-		if sidecar(c) {
+		if c.sidecar {
 			done = s.Started != nil && *s.Started
 		}
 		if !done {
-			left = append(left, c.Name)
+			left = append(left, c.name)
 		}
 	}
 	return left
 }
 
-// sidecar reports whether an init container goes on beside the others (KEP-753).
-func sidecar(c corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
-func (p podFacts) unready(spec *corev1.PodSpec) []string {
+func (p podFacts) unready(shape podShape) []string {
 	var names []string
-	for _, c := range spec.Containers {
-		if !p.containers[c.Name].status.Ready {
-			names = append(names, c.Name)
+	for _, name := range shape.containers {
+		if !p.containers[name].status.Ready {
+			names = append(names, name)
 		}
 	}
 	return names
@@ -234,9 +230,6 @@ func qosClass(spec *corev1.PodSpec) corev1.PodQOSClass {
 		return corev1.PodQOSBurstable
 	}
 }
-
-// created is the creation time in the desired half.
-func (h *half) created() time.Time { return h.head.Metadata.CreationTimestamp.Time }
 
 // reportedStatus is [events.StatusReported] with the status kept as it is.
 type reportedStatus struct {
