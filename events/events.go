@@ -61,9 +61,9 @@ type Recorded struct {
 
 // Ref points at a recorded event, for use as a cause.
 type Ref struct {
-	Seq    uint64
-	ID     string
-	Change string
+	Seq    uint64 `json:"seq"`
+	ID     string `json:"id"`
+	Change string `json:"change"`
 }
 
 // Ref is the event's address.

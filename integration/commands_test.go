@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"periplus.dev/internal/testimage"
@@ -39,6 +40,7 @@ const eventuallyTimeout = 90 * time.Second
 //	bounds NAMESPACE DEPLOYMENT       replay the log: no rollout broke its bounds
 //	[!] inside FOLDER TEXT            some file below the folder holds the text
 //	push REF                          put the toolbox into the registry under a name
+//	pack REF FILE                     write the toolbox under a name into an archive
 //	pulls N REPOSITORY                the registry was asked for it so often at least
 func commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
@@ -59,6 +61,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"bounds":     bounds,
 		"inside":     inside,
 		"push":       push,
+		"pack":       pack,
 		"pulls":      pulls,
 	}
 }
@@ -251,6 +254,15 @@ func push(ts *testscript.TestScript, _ bool, args []string) {
 	images, err := imagesOnce()
 	ts.Check(err)
 	ts.Check(registryOf(ts).Push(context.Background(), args[0], images["periplus.example/toolbox:v1"]))
+}
+
+func pack(ts *testscript.TestScript, _ bool, args []string) {
+	want(ts, 2, "pack REF FILE", args)
+	images, err := imagesOnce()
+	ts.Check(err)
+	var archive bytes.Buffer
+	ts.Check(testimage.WriteLayoutTar(&archive, map[string]v1.Image{args[0]: images["periplus.example/toolbox:v1"]}))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), archive.Bytes(), 0o600))
 }
 
 func pulls(ts *testscript.TestScript, _ bool, args []string) {

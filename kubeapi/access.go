@@ -18,10 +18,10 @@ import (
 
 // authenticator knows the holders of certificates that the cluster's authority
 // issued. There is no anonymous user.
-func (s *Server) authenticator() (authenticator.Request, error) {
+func (s *Server) authenticator() authenticator.Request {
 	verify := x509.DefaultVerifyOptions()
 	verify.Roots = s.authority.Roots()
-	return group.NewAuthenticatedGroupAdder(x509.New(verify, x509.CommonNameUserConversion)), nil
+	return group.NewAuthenticatedGroupAdder(x509.New(verify, x509.CommonNameUserConversion))
 }
 
 // secure is TLS on the listener, with the server's certificate.

@@ -19,6 +19,7 @@ const (
 
 // What is refused says so in Kubernetes' own form and words, and leaves nothing behind.
 func TestBadObjects(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	core, apps := "/api/v1/namespaces/default/", "/apis/apps/v1/namespaces/default/"
 	_, err := c.client.CoreV1().ConfigMaps("default").Create(t.Context(), oneMap("taken"), metav1.CreateOptions{})
@@ -92,6 +93,7 @@ func refused(t *testing.T, err error, code int32, message string) {
 }
 
 func TestBadChanges(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	_, err := c.client.AppsV1().Deployments("default").Create(ctx, oneDeployment("web"), metav1.CreateOptions{})

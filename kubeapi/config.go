@@ -1,6 +1,7 @@
 package kubeapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -106,7 +107,7 @@ func (c Config) complete() (Config, error) {
 		c.NewID = newID
 	}
 	if c.Listener == nil {
-		l, err := net.Listen("tcp", net.JoinHostPort(c.BindAddress, strconv.Itoa(c.Port)))
+		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort(c.BindAddress, strconv.Itoa(c.Port)))
 		if err != nil {
 			return c, fmt.Errorf("listen: %w", err)
 		}

@@ -50,8 +50,8 @@ func start(t testing.TB, change func(*Config, *memlog.Config)) *cluster {
 		change(&cfg, &logs)
 	}
 	done := make(chan error, 3)
-	c.log, c.world = follow(t, ctx, logs, done)
-	leaseLog, leaseWorld := follow(t, ctx, memlog.Config{}, done)
+	c.log, c.world = follow(ctx, t, logs, done)
+	leaseLog, leaseWorld := follow(ctx, t, memlog.Config{}, done)
 	cfg.Main, cfg.Leases = Stream{World: c.world, Log: c.log}, Stream{World: leaseWorld, Log: leaseLog}
 	c.Server, err = New(cfg)
 	must(t, err)
@@ -82,7 +82,7 @@ func start(t testing.TB, change func(*Config, *memlog.Config)) *cluster {
 }
 
 // follow is a log with its first event, and its projection.
-func follow(t testing.TB, ctx context.Context, cfg memlog.Config, done chan<- error) (*memlog.Log, *projections.Projection) {
+func follow(ctx context.Context, t testing.TB, cfg memlog.Config, done chan<- error) (*memlog.Log, *projections.Projection) {
 	t.Helper()
 	log, world := memlog.New(cfg), projections.NewProjection(window)
 	key := events.Key{Group: "periplus.dev", Resource: "clusters", Name: "cluster"}

@@ -75,6 +75,7 @@ spec:
 `
 
 func TestKubectlAppliesAndChanges(t *testing.T) {
+	t.Parallel()
 	k := withKubectl(t)
 	apply := words("apply -f -")
 	k.want(webManifest, apply, "deployment.apps/web created")
@@ -102,6 +103,7 @@ func TestKubectlAppliesAndChanges(t *testing.T) {
 }
 
 func TestKubectlFindsItsWay(t *testing.T) {
+	t.Parallel()
 	k := withKubectl(t)
 	k.want("", words("version"), "Server Version: v1.37.2+periplus.test")
 	k.want("", words("api-resources"), "deploy", "SelfSubjectAccessReview", "coordination.k8s.io/v1")
@@ -122,6 +124,7 @@ func TestKubectlFindsItsWay(t *testing.T) {
 }
 
 func TestKubectlWithPods(t *testing.T) {
+	t.Parallel()
 	k := withKubectl(t)
 	k.want("apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {nodeName: n1, containers: [{name: c, image: nginx}, {name: d, image: nginx}]}\n", words("create -f -"), "pod/web created")
 	k.want("", words("get pod web -o wide"), "READINESS GATES", "0/2", "n1")

@@ -30,6 +30,7 @@ func names(list *corev1.ConfigMapList) []string {
 
 // The pages of a list show one state, whatever happens between them.
 func TestPagesAreOneList(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	maps := c.client.CoreV1().ConfigMaps("default")
@@ -72,6 +73,7 @@ func TestPagesAreOneList(t *testing.T) {
 }
 
 func TestSelectors(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	pods := c.client.CoreV1().Pods("default")
@@ -121,6 +123,7 @@ func next(t *testing.T, w watch.Interface) watch.Event {
 }
 
 func TestWatchFollowsASelector(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	maps := c.client.CoreV1().ConfigMaps("default")
@@ -158,6 +161,7 @@ func TestWatchFollowsASelector(t *testing.T) {
 }
 
 func TestWatchWithInitialEvents(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	_, err := c.client.CoreV1().ConfigMaps("default").Create(ctx, oneMap("a"), metav1.CreateOptions{})
@@ -193,16 +197,15 @@ func TestWatchWithInitialEvents(t *testing.T) {
 }
 
 func TestOldVersionsAreGone(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	maps := c.client.CoreV1().ConfigMaps("default")
 	m, err := maps.Create(ctx, oneMap("a"), metav1.CreateOptions{})
 	must(t, err)
-	page, err := maps.List(ctx, metav1.ListOptions{Limit: 1})
-	must(t, err)
 	_, err = maps.Create(ctx, oneMap("b"), metav1.CreateOptions{})
 	must(t, err)
-	page, err = maps.List(ctx, metav1.ListOptions{Limit: 1})
+	page, err := maps.List(ctx, metav1.ListOptions{Limit: 1})
 	must(t, err)
 	churn(t, c, 2*window+2)
 	if _, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: m.ResourceVersion}); !apierrors.IsResourceExpired(err) {
@@ -236,6 +239,7 @@ func churn(t *testing.T, c *cluster, n int) {
 }
 
 func TestLeasesStandInTheirOwnLog(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	before, err := c.log.Head(t.Context())
 	must(t, err)
@@ -258,6 +262,7 @@ func TestLeasesStandInTheirOwnLog(t *testing.T) {
 }
 
 func TestKubernetesEventsInBothVersions(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	pod, err := c.client.CoreV1().Pods("default").Create(ctx, onePod("web"), metav1.CreateOptions{})
@@ -289,6 +294,7 @@ func TestKubernetesEventsInBothVersions(t *testing.T) {
 }
 
 func TestTables(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	_, err := c.client.CoreV1().Pods("default").Create(ctx, onePod("web"), metav1.CreateOptions{})

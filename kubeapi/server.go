@@ -71,7 +71,7 @@ func (s *Server) build() error {
 	}
 	stopping, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	config, err := s.config(kindScheme, stopping)
+	config, err := s.config(stopping, kindScheme)
 	if err != nil {
 		return err
 	}
@@ -110,16 +110,12 @@ func ready(p Projection) func(*http.Request) error {
 }
 
 // config is the generic server's.
-func (s *Server) config(ks *scheme.Scheme, stopping context.Context) (*genericapiserver.Config, error) {
+func (s *Server) config(stopping context.Context, ks *scheme.Scheme) (*genericapiserver.Config, error) {
 	cfg := genericapiserver.NewConfig(ks.Codecs)
 	if err := s.secure(cfg); err != nil {
 		return nil, err
 	}
-	authn, err := s.authenticator()
-	if err != nil {
-		return nil, err
-	}
-	cfg.Authentication.Authenticator = authn
+	cfg.Authentication.Authenticator = s.authenticator()
 	cfg.Authorization.Authorizer = access{}
 	cfg.RuleResolver = access{}
 	cfg.AdmissionControl = &admit{world: s.cfg.Main.World}

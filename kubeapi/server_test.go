@@ -23,6 +23,7 @@ import (
 )
 
 func TestVersionDiscoveryAndOpenAPI(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	v, err := c.client.Discovery().ServerVersion()
 	must(t, err)
@@ -68,6 +69,7 @@ func TestVersionDiscoveryAndOpenAPI(t *testing.T) {
 }
 
 func TestWhoMayComeIn(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	anonymous := rest.AnonymousClientConfig(c.config)
 	client, err := kubernetes.NewForConfig(anonymous)
@@ -83,7 +85,7 @@ func TestWhoMayComeIn(t *testing.T) {
 	if _, err := client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
 		t.Errorf("certificate of another cluster: %v", err)
 	}
-	if _, err := tls.Dial("tcp", c.Addr(), &tls.Config{MaxVersion: tls.VersionTLS11, InsecureSkipVerify: true}); err == nil { //nolint:gosec // a test of the server
+	if _, err := tls.Dial("tcp", c.Addr(), &tls.Config{MaxVersion: tls.VersionTLS11, InsecureSkipVerify: true}); err == nil {
 		t.Error("TLS 1.1 is accepted")
 	}
 	info, err := os.Stat(c.kubeconfig)
@@ -94,6 +96,7 @@ func TestWhoMayComeIn(t *testing.T) {
 }
 
 func TestAnyoneElseMayOnlyAskAboutThemselves(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	path := filepath.Join(c.dir, "ann")
 	must(t, c.authority.WriteKubeconfig(path, c.URL(), "ann", "crew"))
@@ -130,6 +133,7 @@ func TestAnyoneElseMayOnlyAskAboutThemselves(t *testing.T) {
 }
 
 func TestHandlers(t *testing.T) {
+	t.Parallel()
 	c := start(t, func(cfg *Config, _ *memlog.Config) {
 		cfg.Handlers = map[string]http.Handler{HandlerPrefix + "history/": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			must(t, json.NewEncoder(w).Encode(r.URL.Path))
@@ -148,6 +152,7 @@ func TestHandlers(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
+	t.Parallel()
 	if _, err := New(Config{}); err == nil || !strings.Contains(err.Error(), "required") {
 		t.Errorf("error %v", err)
 	}
@@ -170,6 +175,7 @@ func (nilSealer) Seal(s *corev1.Secret) (*corev1.Secret, error) { return s, nil 
 func (nilSealer) Open(s *corev1.Secret) (*corev1.Secret, error) { return s, nil }
 
 func TestFilters(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"": "", "for ticket 7": "for ticket 7", " a\tb\x01 ": "a b", strings.Repeat("é", 600): strings.Repeat("é", 512),
 	} {

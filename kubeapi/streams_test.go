@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -30,6 +29,7 @@ func startWithPod(t *testing.T) *cluster {
 }
 
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	c := startWithPod(t)
 	ctx := t.Context()
 	logs := func(pod string, o *corev1.PodLogOptions) (string, error) {
@@ -66,7 +66,7 @@ func executors(t *testing.T, c *cluster, o *corev1.PodExecOptions, pod string) m
 	u := c.client.CoreV1().RESTClient().Post().Resource("pods").Namespace("default").Name(pod).SubResource("exec").VersionedParams(o, scheme.ParameterCodec).URL()
 	spdy, err := remotecommand.NewSPDYExecutor(c.config, http.MethodPost, u)
 	must(t, err)
-	ws, err := remotecommand.NewWebSocketExecutor(c.config, http.MethodGet, (*url.URL)(u).String())
+	ws, err := remotecommand.NewWebSocketExecutor(c.config, http.MethodGet, u.String())
 	must(t, err)
 	return map[string]remotecommand.Executor{"SPDY": spdy, "WebSocket": ws}
 }
@@ -82,6 +82,7 @@ func (s *oneSize) Next() *remotecommand.TerminalSize {
 }
 
 func TestExec(t *testing.T) {
+	t.Parallel()
 	c := startWithPod(t)
 	for name, e := range executors(t, c, &corev1.PodExecOptions{Container: "d", Command: []string{"fail", "-x"}, Stdin: true, Stdout: true, Stderr: true}, "web") {
 		var out, errOut bytes.Buffer

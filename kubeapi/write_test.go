@@ -52,6 +52,7 @@ func stateOf(t *testing.T, r events.Recorded) events.State {
 }
 
 func TestWhatIsRecordedOfADeployment(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	api := c.client.AppsV1().Deployments("default")
@@ -121,6 +122,7 @@ func TestWhatIsRecordedOfADeployment(t *testing.T) {
 }
 
 func TestReasonAndTraceOfARequest(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	body, err := json.Marshal(oneMap("a"))
@@ -133,6 +135,7 @@ func TestReasonAndTraceOfARequest(t *testing.T) {
 }
 
 func TestGenerationAndStatusAreSeparate(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	api := c.client.AppsV1().Deployments("default")
 	d, err := api.Create(t.Context(), oneDeployment("web"), metav1.CreateOptions{})
@@ -160,6 +163,7 @@ func TestGenerationAndStatusAreSeparate(t *testing.T) {
 }
 
 func TestPodsGoGracefully(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	pods := c.client.CoreV1().Pods("default")
@@ -204,12 +208,13 @@ func TestPodsGoGracefully(t *testing.T) {
 }
 
 func TestFinalizersAndPropagation(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	maps := c.client.CoreV1().ConfigMaps("default")
 	m := oneMap("held")
 	m.Finalizers = []string{"example.org/hold"}
-	m, err := maps.Create(ctx, m, metav1.CreateOptions{})
+	_, err := maps.Create(ctx, m, metav1.CreateOptions{})
 	must(t, err)
 	stale := types.UID("other")
 	if err := maps.Delete(ctx, "held", metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &stale}}); !apierrors.IsConflict(err) {
@@ -243,6 +248,7 @@ func TestFinalizersAndPropagation(t *testing.T) {
 }
 
 func TestNamespacesWaitForTheirContent(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	api := c.client.CoreV1().Namespaces()
@@ -279,6 +285,7 @@ func TestNamespacesWaitForTheirContent(t *testing.T) {
 }
 
 func TestSecretsAreSealedInTheLogOnly(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	api := c.client.CoreV1().Secrets("default")
@@ -293,7 +300,7 @@ func TestSecretsAreSealedInTheLogOnly(t *testing.T) {
 		t.Errorf("created %+v", s)
 	}
 	s.Labels = map[string]string{"a": "b"}
-	s, err = api.Update(ctx, s, metav1.UpdateOptions{})
+	_, err = api.Update(ctx, s, metav1.UpdateOptions{})
 	must(t, err)
 	r := c.last(t, "core/secrets/default/db")
 	if got := stateOf(t, r).Changed; !slices.Equal(got, []string{"metadata.labels"}) {
@@ -332,6 +339,7 @@ func TestSecretsAreSealedInTheLogOnly(t *testing.T) {
 }
 
 func TestDryRunRecordsNothing(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	dry := []string{metav1.DryRunAll}
@@ -355,6 +363,7 @@ func TestDryRunRecordsNothing(t *testing.T) {
 
 // The log's answer is lost for every third append: nothing is lost or doubled.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	var n atomic.Int64
 	c := start(t, func(_ *Config, l *memlog.Config) {
 		l.Lose = func([]events.Proposal) error {
@@ -397,6 +406,7 @@ func TestLostAnswers(t *testing.T) {
 }
 
 func TestRefusalsOfTheLog(t *testing.T) {
+	t.Parallel()
 	var refuse atomic.Pointer[error]
 	c := start(t, func(_ *Config, l *memlog.Config) {
 		l.Fail = func([]events.Proposal) error {
@@ -432,6 +442,7 @@ func TestRefusalsOfTheLog(t *testing.T) {
 }
 
 func TestConcurrentWritersLoseNothing(t *testing.T) {
+	t.Parallel()
 	c := start(t, nil)
 	ctx := t.Context()
 	maps := c.client.CoreV1().ConfigMaps("default")

@@ -46,6 +46,7 @@ func (w *worker) reconsider() {
 	switch m.acting {
 	case lifecycle.Look, lifecycle.Pull, lifecycle.CreateSandbox, lifecycle.Start:
 		m.cancel()
+	default:
 	}
 }
 

@@ -8,7 +8,7 @@
 // facts that follow, each with the fact that led to it as its cause.
 //
 //	feed ----> worker(pod) --lifecycle.Next--> runtime
-//	runtime -> worker(pod) <-lifecycle.Observe- outcome
+//	-> worker(pod) <-lifecycle.Observe- outcome
 //	           worker(pod) --facts, in order--> log
 //
 // An agent that cannot reach the log keeps its pods running, and records later

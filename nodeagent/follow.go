@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,21 +190,13 @@ func uses(pod *corev1.Pod, kind, namespace, name string) bool {
 }
 
 func containerUses(c *corev1.Container, secret bool, name string) bool {
-	for _, f := range c.EnvFrom {
-		if secret && f.SecretRef != nil && f.SecretRef.Name == name || !secret && f.ConfigMapRef != nil && f.ConfigMapRef.Name == name {
-			return true
-		}
-	}
-	for _, e := range c.Env {
+	return slices.ContainsFunc(c.EnvFrom, func(f corev1.EnvFromSource) bool {
+		return secret && f.SecretRef != nil && f.SecretRef.Name == name || !secret && f.ConfigMapRef != nil && f.ConfigMapRef.Name == name
+	}) || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
 		s := e.ValueFrom
-		if s == nil {
-			continue
-		}
-		if secret && s.SecretKeyRef != nil && s.SecretKeyRef.Name == name || !secret && s.ConfigMapKeyRef != nil && s.ConfigMapKeyRef.Name == name {
-			return true
-		}
-	}
-	return false
+		return s != nil && (secret && s.SecretKeyRef != nil && s.SecretKeyRef.Name == name ||
+			!secret && s.ConfigMapKeyRef != nil && s.ConfigMapKeyRef.Name == name)
+	})
 }
 
 func volumeUses(v *corev1.Volume, secret bool, name string) bool {

@@ -60,7 +60,7 @@ func (w *worker) lastRecorded(ctx context.Context) (events.Recorded, error) {
 		UID string `json:"uid"`
 	}
 	if json.Unmarshal(last.Data, &of) != nil || of.UID != w.uid {
-		return events.Recorded{}, nil
+		return events.Recorded{}, nil //nolint:nilerr // of another pod
 	}
 	return last, nil
 }

@@ -125,7 +125,7 @@ func realBench(t *testing.T) (*bench, context.Context) {
 	if err := registry.Push(ctx, "periplus.example/toolbox:v1", image); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "pp-agent-") // t.TempDir may be too long for a socket
+	dir, err := os.MkdirTemp("", "pp-agent-") //nolint:usetesting // t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ func (a *Agent) register(ctx context.Context) error {
 			return fmt.Errorf("register node: %w", err)
 		}
 		cause, after := origin, last.Seq
-		if !says(last, known) {
+		switch {
+		case !says(last, known):
 			if facts[0] == nil {
 				facts[0] = a.nodeFact(subject, events.NodeRegistered, cause, known)
 			}
@@ -45,9 +46,9 @@ func (a *Agent) register(ctx context.Context) error {
 				return fmt.Errorf("register node: %w", err)
 			}
 			cause = events.Ref{Seq: after, ID: facts[0].ID, Change: facts[0].Change}
-		} else if last.Type == events.NodeReady {
+		case last.Type == events.NodeReady:
 			return nil
-		} else {
+		default:
 			cause = last.Ref()
 		}
 		if facts[1] == nil {

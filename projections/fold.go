@@ -2,7 +2,6 @@ package projections
 
 import (
 	"bytes"
-	"encoding/json"
 	"maps"
 	"slices"
 	"time"
@@ -48,7 +47,7 @@ func (w *World) Fold(r events.Recorded) (*World, []Change) {
 		genesis = r.Ref()
 	}
 	return &World{
-		seq: r.Seq, time: r.Stored, genesis: genesis, skipped: f.skipped,
+		seq: r.Seq, id: r.ID, time: r.Stored, genesis: genesis, skipped: f.skipped,
 		objects: f.objects.Commit(), index: f.index.Commit(), gone: f.gone.Commit(), counts: f.counts,
 	}, f.changes
 }
@@ -94,7 +93,7 @@ func (f *folding) want(old *Object, exists bool) bool {
 	if !object.IsObject() || object.Index == 0 {
 		return false
 	}
-	h, err := newHalf(json.RawMessage(f.r.Data[object.Index : object.Index+len(object.Raw)]))
+	h, err := newHalf(f.r.Data[object.Index : object.Index+len(object.Raw)])
 	if err != nil {
 		return false
 	}

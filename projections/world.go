@@ -18,6 +18,7 @@ import (
 // start with [Empty].
 type World struct {
 	seq     uint64
+	id      string    // of the event at seq
 	time    time.Time // when the log stored the event at seq
 	genesis events.Ref
 	objects *iradix.Tree[*Object]
@@ -35,6 +36,9 @@ func Empty() *World {
 // Seq is the sequence of the last event folded, 0 for none. It is the
 // resourceVersion of a list.
 func (w *World) Seq() uint64 { return w.seq }
+
+// ID is the id of the last event folded, empty for none.
+func (w *World) ID() string { return w.id }
 
 // Time is when the log stored the last event folded.
 func (w *World) Time() time.Time { return w.time }

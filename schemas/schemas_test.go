@@ -18,7 +18,7 @@ func example(t *testing.T, typ events.Type, whole bool) map[string]any {
 	if whole {
 		fill(v)
 	}
-	if s, fat := v.Addr().Interface().(*events.State); fat {
+	if s, fat := reflect.TypeAssert[*events.State](v.Addr()); fat {
 		if spec, _ := events.Lookup(typ); !spec.Terminal {
 			s.Object = json.RawMessage(`{"kind":"Pod"}`)
 		} else {
@@ -46,8 +46,8 @@ func fill(v reflect.Value) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))

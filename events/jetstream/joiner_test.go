@@ -71,11 +71,12 @@ func race(t *testing.T, j *joiner, callers, each int) (failed int) {
 			for n := range each {
 				seqs, err := j.append(t.Context(), testWrite(c*each+n))
 				mu.Lock()
-				if err != nil {
+				switch {
+				case err != nil:
 					failed++
-				} else if len(seqs) != 1 || seen[seqs[0]] {
+				case len(seqs) != 1 || seen[seqs[0]]:
 					t.Errorf("sequences %v, given before: %v", seqs, seen[seqs[0]])
-				} else {
+				default:
 					seen[seqs[0]] = true
 				}
 				mu.Unlock()

@@ -41,7 +41,7 @@ func RunFeed(t *testing.T, open func(*testing.T) Feed) {
 type feedBench struct {
 	Feed
 	t   *testing.T
-	ctx context.Context //nolint:containedctx // as long as the test
+	ctx context.Context
 }
 
 func item(uid string, seq uint64) events.FeedItem {

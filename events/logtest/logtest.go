@@ -69,7 +69,7 @@ const patience = 2 * time.Minute
 type bench struct {
 	Log
 	t   *testing.T
-	ctx context.Context //nolint:containedctx // as long as the test
+	ctx context.Context
 	ids atomic.Int64
 }
 

@@ -97,7 +97,7 @@ func (s *session) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 func offersV5(req *http.Request) bool {
-	for _, line := range req.Header.Values("Sec-Websocket-Protocol") {
+	for _, line := range req.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(line, ",") {
 			if strings.TrimSpace(p) == protocolV5 {
 				return true

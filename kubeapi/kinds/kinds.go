@@ -9,6 +9,9 @@
 package kinds
 
 import (
+	"fmt"
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -114,28 +117,37 @@ func empty[T any, P interface {
 	return P(new(T))
 }
 
+// as is an object as its Go type. The registry never hands a strategy an object
+// of another kind.
+func as[P runtime.Object](obj runtime.Object) P {
+	p, ok := obj.(P)
+	if !ok {
+		panic(fmt.Sprintf("a strategy was handed a %T", obj))
+	}
+	return p
+}
+
 func anything(runtime.Object) field.ErrorList { return nil }
 
-// one, two and do fit functions about a Go type to any object. The registry
-// never hands a strategy an object of another kind.
+// one, two, do, both and part fit functions about a Go type to any object.
 func one[P runtime.Object](fn func(P) field.ErrorList) func(runtime.Object) field.ErrorList {
-	return func(obj runtime.Object) field.ErrorList { return fn(obj.(P)) }
+	return func(obj runtime.Object) field.ErrorList { return fn(as[P](obj)) }
 }
 
 func two[P runtime.Object](fn func(obj, old P) field.ErrorList) func(obj, old runtime.Object) field.ErrorList {
-	return func(obj, old runtime.Object) field.ErrorList { return fn(obj.(P), old.(P)) }
+	return func(obj, old runtime.Object) field.ErrorList { return fn(as[P](obj), as[P](old)) }
 }
 
 func do[P runtime.Object](fn func(P)) func(runtime.Object) {
-	return func(obj runtime.Object) { fn(obj.(P)) }
+	return func(obj runtime.Object) { fn(as[P](obj)) }
 }
 
 func both[P runtime.Object](fn func(a, b P)) func(a, b runtime.Object) {
-	return func(a, b runtime.Object) { fn(a.(P), b.(P)) }
+	return func(a, b runtime.Object) { fn(as[P](a), as[P](b)) }
 }
 
 func part[P runtime.Object](fn func(P) any) func(runtime.Object) any {
-	return func(obj runtime.Object) any { return fn(obj.(P)) }
+	return func(obj runtime.Object) any { return fn(as[P](obj)) }
 }
 
 func deploymentRules() rules {
@@ -183,12 +195,9 @@ func namespaceRules() rules {
 		name: validation.Label, check: one(validation.Namespace),
 		create: do(func(n *corev1.Namespace) {
 			n.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}
-			for _, f := range n.Spec.Finalizers {
-				if f == corev1.FinalizerKubernetes {
-					return
-				}
+			if !slices.Contains(n.Spec.Finalizers, corev1.FinalizerKubernetes) {
+				n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
 			}
-			n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
 		}),
 		update: both(func(n, old *corev1.Namespace) { n.Spec.Finalizers = old.Spec.Finalizers }),
 		status: both(func(to, from *corev1.Namespace) { to.Status = from.Status }),

@@ -26,13 +26,6 @@ func (review) NamespaceScoped() bool { return false }
 // Destroy implements rest.Storage.
 func (review) Destroy() {}
 
-var (
-	_ rest.Creater = (*selfAccessREST)(nil)
-	_ rest.Creater = (*selfRulesREST)(nil)
-	_ rest.Creater = (*accessREST)(nil)
-	_ rest.Creater = (*whoamiREST)(nil)
-)
-
 func asker(ctx context.Context) (user.Info, error) {
 	u, ok := request.UserFrom(ctx)
 	if !ok {
@@ -57,7 +50,7 @@ func (r *selfAccessREST) New() runtime.Object { return &authorizationv1.SelfSubj
 // GetSingularName implements rest.SingularNameProvider.
 func (r *selfAccessREST) GetSingularName() string { return "selfsubjectaccessreview" }
 
-// Create implements rest.Creater.
+// Create answers the question.
 func (r *selfAccessREST) Create(ctx context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	in, ok := obj.(*authorizationv1.SelfSubjectAccessReview)
 	if !ok {
@@ -84,7 +77,7 @@ func (r *accessREST) New() runtime.Object { return &authorizationv1.SubjectAcces
 // GetSingularName implements rest.SingularNameProvider.
 func (r *accessREST) GetSingularName() string { return "subjectaccessreview" }
 
-// Create implements rest.Creater.
+// Create answers the question.
 func (r *accessREST) Create(ctx context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	in, ok := obj.(*authorizationv1.SubjectAccessReview)
 	if !ok {
@@ -134,7 +127,7 @@ func (r *selfRulesREST) New() runtime.Object { return &authorizationv1.SelfSubje
 // GetSingularName implements rest.SingularNameProvider.
 func (r *selfRulesREST) GetSingularName() string { return "selfsubjectrulesreview" }
 
-// Create implements rest.Creater.
+// Create answers the question.
 func (r *selfRulesREST) Create(ctx context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	in, ok := obj.(*authorizationv1.SelfSubjectRulesReview)
 	if !ok {
@@ -177,7 +170,7 @@ func (r *whoamiREST) New() runtime.Object { return &authenticationv1.SelfSubject
 // GetSingularName implements rest.SingularNameProvider.
 func (r *whoamiREST) GetSingularName() string { return "selfsubjectreview" }
 
-// Create implements rest.Creater.
+// Create answers the question.
 func (r *whoamiREST) Create(ctx context.Context, obj runtime.Object, _ rest.ValidateObjectFunc, _ *metav1.CreateOptions) (runtime.Object, error) {
 	if _, ok := obj.(*authenticationv1.SelfSubjectReview); !ok {
 		return nil, wrongType("SelfSubjectReview", obj)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
 
@@ -164,7 +163,7 @@ func (w *watcher) object(ctx context.Context, t watch.EventType, o *projections.
 // bookmark tells the client how far it has come; last marks the end of the
 // initial objects.
 func (w *watcher) bookmark(ctx context.Context, last bool) bool {
-	var obj runtime.Object = w.store.cfg.New()
+	obj := w.store.cfg.New()
 	if err := w.store.UpdateObject(obj, w.cursor); err != nil {
 		return false
 	}

@@ -142,7 +142,7 @@ func (s *Store) Delete(ctx context.Context, key string, out runtime.Object, pre 
 
 // derived refuses to change what is a view of the log.
 func (s *Store) derived(k events.Key) error {
-	return apierrors.NewForbidden(schema.GroupResource(s.cfg.Resource), k.Name, errors.New("it is part of the log's history, which nobody can change"))
+	return apierrors.NewForbidden(s.cfg.Resource, k.Name, errors.New("it is part of the log's history, which nobody can change"))
 }
 
 // commit records a write and sets out to what became of it. done is false if

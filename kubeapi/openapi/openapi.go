@@ -79,14 +79,14 @@ type builder struct {
 }
 
 func docs(t reflect.Type) map[string]string {
-	if d, ok := reflect.New(t).Interface().(documented); ok {
+	if d, ok := reflect.TypeAssert[documented](reflect.New(t)); ok {
 		return d.SwaggerDoc()
 	}
 	return nil
 }
 
 func nameOf(t reflect.Type) string {
-	if n, ok := reflect.New(t).Interface().(named); ok {
+	if n, ok := reflect.TypeAssert[named](reflect.New(t)); ok {
 		return n.OpenAPIModelName()
 	}
 	return ""
@@ -132,8 +132,7 @@ func (b *builder) mergeOf(name string) *smd.Map {
 // fields adds a struct's fields, those of embedded structs as if they were its own.
 func (b *builder) fields(t reflect.Type, merge *smd.Map, sc *spec.Schema, used map[string]bool) {
 	d := docs(t)
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag := f.Tag.Get("json")
 		name, options, _ := strings.Cut(tag, ",")
 		switch {

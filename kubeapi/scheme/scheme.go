@@ -69,7 +69,7 @@ func addInternal(s *runtime.Scheme) error {
 			if !strings.HasPrefix(t.PkgPath(), "k8s.io/api/") || gv == eventsv1.SchemeGroupVersion {
 				continue
 			}
-			obj, ok := reflect.New(t).Interface().(runtime.Object)
+			obj, ok := reflect.TypeAssert[runtime.Object](reflect.New(t))
 			if !ok {
 				return fmt.Errorf("%s is no object", t)
 			}

@@ -2,6 +2,7 @@ package tables
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,8 +106,7 @@ func (s *summary) addContainers(p *corev1.Pod, sidecars map[string]bool) {
 		}
 	}
 	running := false
-	for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		c := p.Status.ContainerStatuses[i]
+	for _, c := range slices.Backward(p.Status.ContainerStatuses) {
 		s.count(c)
 		switch {
 		case c.State.Waiting != nil && c.State.Waiting.Reason != "":

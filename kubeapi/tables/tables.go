@@ -8,6 +8,7 @@ package tables
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -81,25 +82,22 @@ func columns(specs ...string) []metav1.TableColumnDefinition {
 	return define(append([]string{"Name"}, specs...)...)
 }
 
-// define reads column names; a star marks a wide column, a hash a number.
+// define reads column names; a star marks a wide column, a hash after it a number.
 func define(specs ...string) []metav1.TableColumnDefinition {
 	docs := descriptions()
 	var out []metav1.TableColumnDefinition
 	for _, spec := range specs {
 		c := metav1.TableColumnDefinition{Type: "string"}
-		for len(spec) > 0 {
-			last := spec[len(spec)-1]
-			if last == '*' {
-				c.Priority = 1
-			} else if last == '#' {
-				c.Type = "integer"
-			} else {
-				break
-			}
-			spec = spec[:len(spec)-1]
+		name, number := strings.CutSuffix(spec, "#")
+		if number {
+			c.Type = "integer"
 		}
-		c.Name, c.Description = spec, docs[spec]
-		if spec == "Name" {
+		name, wide := strings.CutSuffix(name, "*")
+		if wide {
+			c.Priority = 1
+		}
+		c.Name, c.Description = name, docs[name]
+		if name == "Name" {
 			c.Format = "name"
 		}
 		out = append(out, c)

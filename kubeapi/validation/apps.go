@@ -19,7 +19,7 @@ import (
 func Deployment(d *appsv1.Deployment) field.ErrorList {
 	s, p := &d.Spec, specPath
 	errs := replicas(s.Replicas, p)
-	errs = append(errs, selectorAndTemplate(s.Selector, &s.Template, s.Replicas, p)...)
+	errs = append(errs, selectorAndTemplate(s.Selector, &s.Template, p)...)
 	errs = append(errs, strategy(&s.Strategy, p.Child("strategy"))...)
 	errs = append(errs, nonNegative(int64(s.MinReadySeconds), p.Child("minReadySeconds"))...)
 	if s.RevisionHistoryLimit != nil {
@@ -44,7 +44,7 @@ func DeploymentUpdate(d, old *appsv1.Deployment) field.ErrorList {
 func ReplicaSet(r *appsv1.ReplicaSet) field.ErrorList {
 	errs := replicas(r.Spec.Replicas, specPath)
 	errs = append(errs, nonNegative(int64(r.Spec.MinReadySeconds), specPath.Child("minReadySeconds"))...)
-	return append(errs, selectorAndTemplate(r.Spec.Selector, &r.Spec.Template, r.Spec.Replicas, specPath)...)
+	return append(errs, selectorAndTemplate(r.Spec.Selector, &r.Spec.Template, specPath)...)
 }
 
 // ReplicaSetUpdate checks a change of a replica set.
@@ -65,7 +65,7 @@ func replicas(n *int32, p *field.Path) field.ErrorList {
 	return nonNegative(int64(*n), p.Child("replicas"))
 }
 
-func selectorAndTemplate(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec, replicas *int32, p *field.Path) field.ErrorList {
+func selectorAndTemplate(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec, p *field.Path) field.ErrorList {
 	sp := p.Child("selector")
 	if selector == nil {
 		return append(field.ErrorList{field.Required(sp, "")}, podTemplate(template, p.Child("template"))...)

@@ -11,6 +11,7 @@ package validation
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -81,10 +82,8 @@ func oneOf[T ~string](value T, p *field.Path, supported ...T) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(p, "")}
 	}
-	for _, s := range supported {
-		if s == value {
-			return nil
-		}
+	if slices.Contains(supported, value) {
+		return nil
 	}
 	return field.ErrorList{field.NotSupported(p, value, supported)}
 }
@@ -112,10 +111,8 @@ func label(v string) []string { return validation.IsDNS1123Label(v) }
 
 // noParent refuses a path with a .. in it.
 func noParent(path string, p *field.Path) field.ErrorList {
-	for _, part := range strings.Split(path, "/") {
-		if part == ".." {
-			return field.ErrorList{field.Invalid(p, path, "must not contain '..'")}
-		}
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return field.ErrorList{field.Invalid(p, path, "must not contain '..'")}
 	}
 	return nil
 }

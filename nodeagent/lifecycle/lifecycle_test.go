@@ -351,7 +351,7 @@ func lastOf(f lifecycle.Fact) events.Recorded {
 func TestResumeSaysNothingTwice(t *testing.T) {
 	h := newHost()
 	pod := podOf(corev1.RestartPolicyAlways, "a")
-	s := h.settle(t, lifecycle.New(pod, h.now), h.now)
+	h.settle(t, lifecycle.New(pod, h.now), h.now)
 	for i := range 4 {
 		pod.Status = statusOf(h.facts)
 		resumed := h.see(t, lifecycle.Resume(pod, lastOf(h.facts[len(h.facts)-1]), h.now))
@@ -362,10 +362,9 @@ func TestResumeSaysNothingTwice(t *testing.T) {
 		if len(h.facts) != said {
 			t.Fatalf("round %d: said again: %v", i, short(h.facts[said:]))
 		}
-		s = resumed
 		h.now = h.now.Add(1300 * time.Millisecond)
 		h.exitAll("a", 1)
-		s = h.settle(t, h.see(t, s), h.now) // up to the back-off
+		s := h.settle(t, h.see(t, resumed), h.now) // up to the back-off
 
 		pod.Status = statusOf(h.facts)
 		resumed = h.see(t, lifecycle.Resume(pod, lastOf(h.facts[len(h.facts)-1]), h.now))
@@ -374,7 +373,7 @@ func TestResumeSaysNothingTwice(t *testing.T) {
 		if d := got.Sub(want).Abs(); d > time.Second {
 			t.Fatalf("round %d: a resumed back-off ends at %v, want %v", i, got, want)
 		}
-		s = h.settle(t, resumed, h.now.Add(time.Hour))
+		h.settle(t, resumed, h.now.Add(time.Hour))
 	}
 	equal(t, h.take()[3:], "container.started a #0", "container.exited a #0 Error 1", "container.started a #1",
 		"container.exited a #1 Error 1", "container.backing-off a #2 until 12.6s", "container.started a #2",

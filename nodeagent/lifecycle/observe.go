@@ -34,34 +34,41 @@ func Observe(s State, o Outcome) (State, []Fact) {
 	}
 	s = s.clone()
 	s.Step++
-	if o.Action.Kind == CreateSandbox {
+	switch o.Action.Kind {
+	case CreateSandbox:
 		return s, s.sandboxed(o)
-	}
-	if o.Action.Kind == RemoveSandbox {
+	case RemoveSandbox:
 		return s, s.removed(o)
+	default:
 	}
 	c := s.find(o.Action.Container)
 	if c == nil {
 		return s, nil
 	}
+	return s, s.observe(c, o)
+}
+
+// observe folds the outcome of an action on one container.
+func (s *State) observe(c *Container, o Outcome) []Fact {
 	if (o.Action.Kind == Look || o.Action.Kind == Pull) && o.Action.Image != c.Image {
-		return s, nil // another image is wanted by now
+		return nil // another image is wanted by now
 	}
 	switch o.Action.Kind {
 	case Look:
-		return s, s.looked(c, o)
+		return s.looked(c, o)
 	case Pull:
-		return s, s.pulled(c, o)
+		return s.pulled(c, o)
 	case Start:
-		return s, s.started(c, o)
+		return s.started(c, o)
 	case Remove:
 		if o.Err == nil && len(c.Old) > 0 && c.Old[0] == o.Action.ID {
 			c.Old = c.Old[1:]
 		} else if len(c.Old) > 0 {
 			c.Old = append(c.Old[1:], c.Old[0]) // the removal of the pod will have to do
 		}
+	default:
 	}
-	return s, nil // a signal that could not be sent is repeated when its time is up
+	return nil // a signal that could not be sent is repeated when its time is up
 }
 
 func (s *State) sandboxed(o Outcome) []Fact {

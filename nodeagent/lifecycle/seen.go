@@ -70,10 +70,10 @@ func (s *State) seeAttempt(c *Container, r runtime.ContainerState, now time.Time
 	if !r.StartedAt.IsZero() {
 		c.StartedAt = r.StartedAt // the log's may be cut to seconds
 	}
-	switch {
-	case r.Phase == runtime.Lost:
+	switch r.Phase {
+	case runtime.Lost:
 		return append(facts, s.lost(c, now)...)
-	case r.Phase == runtime.Exited:
+	case runtime.Exited:
 		return append(facts, s.exited(c, ending(r), now)...)
 	}
 	return facts

@@ -66,6 +66,8 @@ func (h *host) perform(a lifecycle.Action) lifecycle.Outcome {
 		h.pod.Containers = slices.DeleteFunc(h.pod.Containers, func(c runtime.ContainerState) bool { return c.ID == a.ID })
 	case lifecycle.RemoveSandbox:
 		h.pod = runtime.PodState{}
+	default:
+		panic("no action: " + a.Kind.String())
 	}
 	return o
 }

@@ -69,7 +69,7 @@ func (d Dir) below(volume, sub string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer root.Close() //nolint:errcheck // nothing was written through it
+	defer root.Close()
 	if _, err := root.Stat(sub); errors.Is(err, fs.ErrNotExist) {
 		err = root.MkdirAll(sub, dirMode)
 		if err != nil {

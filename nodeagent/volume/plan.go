@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -136,7 +137,7 @@ type content struct {
 func (c *content) mode(m *int32) {
 	c.defaultMode = 0o644
 	if m != nil {
-		c.defaultMode = fs.FileMode(*m).Perm() //nolint:gosec // permission bits, validated at the door
+		c.defaultMode = fs.FileMode(*m).Perm()
 	}
 }
 
@@ -162,9 +163,7 @@ func (c *content) configMap(name string, items []corev1.KeyToPath, optional bool
 	for k, v := range m.Data {
 		data[k] = []byte(v)
 	}
-	for k, v := range m.BinaryData {
-		data[k] = v
-	}
+	maps.Copy(data, m.BinaryData)
 	return c.keys("configmap", data, items, optional)
 }
 
@@ -238,7 +237,7 @@ func (c *content) add(path string, data []byte, mode *int32) error {
 	}
 	f := File{Path: path, Data: data, Mode: c.defaultMode}
 	if mode != nil {
-		f.Mode = fs.FileMode(*mode).Perm() //nolint:gosec // permission bits, validated at the door
+		f.Mode = fs.FileMode(*mode).Perm()
 	}
 	i, found := slices.BinarySearchFunc(c.files, path, func(f File, path string) int { return strings.Compare(f.Path, path) })
 	if found {
