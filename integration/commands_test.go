@@ -174,7 +174,7 @@ func fetch(ts *testscript.TestScript, _ bool, args []string) {
 	var last error
 	err := until(context.Background(), 20*time.Second, func() (bool, error) {
 		var res *http.Response
-		if res, last = client.Get(args[0]); last != nil { //nolint:noctx // the client has a timeout
+		if res, last = client.Get(args[0]); last != nil {
 			return false, nil
 		}
 		defer res.Body.Close()
@@ -191,7 +191,11 @@ func headOf(ts *testscript.TestScript) uint64 {
 	if err != nil {
 		ts.Fatalf("%v: %s", err, stderr)
 	}
-	var answer struct{ Server struct{ Head uint64 } }
+	var answer struct {
+		Server struct {
+			Head uint64 `json:"head"`
+		} `json:"server"`
+	}
 	ts.Check(json.Unmarshal(stdout, &answer))
 	return answer.Server.Head
 }

@@ -81,12 +81,12 @@ func prepare(ctx context.Context) (tools, error) {
 	if t.top, err = os.MkdirTemp("", "ppit-"); err != nil { // short: a socket's path has 107 bytes
 		return tools{}, err
 	}
-	if err := os.Chmod(t.top, 0o755); err != nil { //nolint:gosec // the binary is for everybody
+	if err := os.Chmod(t.top, 0o755); err != nil {
 		return tools{}, err
 	}
 	t.kubectl = findKubectl(root)
 	t.periplus = filepath.Join(t.top, "bin", "periplus")
-	if err := os.Mkdir(filepath.Dir(t.periplus), 0o755); err != nil { //nolint:gosec // likewise
+	if err := os.Mkdir(filepath.Dir(t.periplus), 0o755); err != nil {
 		return tools{}, err
 	}
 	if built := os.Getenv(binaryVariable); built != "" {
@@ -119,7 +119,7 @@ func copyFile(to, from string) error {
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", from, err)
 	}
-	return os.WriteFile(to, content, 0o755) //nolint:gosec // a program
+	return os.WriteFile(to, content, 0o755)
 }
 
 // needKubectl skips a test where there is no kubectl.

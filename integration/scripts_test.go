@@ -114,7 +114,7 @@ const (
 //	$EXAMPLES    examples of the checkout
 func setUp(env *testscript.Env, start func() (world, error)) error {
 	// An ordinary user may read the script's files.
-	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil { //nolint:gosec // that is what it is for
+	if err := os.Chmod(filepath.Dir(env.WorkDir), 0o755); err != nil {
 		return err
 	}
 	home := filepath.Join(env.WorkDir, ".home")

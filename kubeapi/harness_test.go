@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -57,6 +58,9 @@ func start(t testing.TB, change func(*Config, *memlog.Config)) *cluster {
 	must(t, err)
 	go func() { done <- c.Run(ctx) }()
 	t.Cleanup(func() {
+		if c.client != nil { // a server that stops waits a second for connections that are open
+			utilnet.CloseIdleConnectionsFor(c.client.RESTClient().(*rest.RESTClient).Client.Transport)
+		}
 		cancel()
 		for range cap(done) {
 			select {

@@ -3,11 +3,10 @@ package projections
 import (
 	"fmt"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	appsv1 "k8s.io/api/apps/v1"
 
 	"periplus.dev/events"
 )
@@ -48,7 +47,10 @@ func (e *encoder) facts(f facts) {
 		e.uint(wireDerived)
 		e.derived(f)
 	default:
-		panic(fmt.Sprintf("no wire form for %T", f))
+		e.uint(wireNone)
+		if e.err == nil {
+			e.err = fmt.Errorf("%T has no wire form", f)
+		}
 	}
 }
 

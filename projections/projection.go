@@ -22,6 +22,7 @@ const DefaultWindow = 8192
 // number read.
 type Projection struct {
 	window int
+	begin  uint64 // sequence of the World it started from; changes up to it were never kept
 	world  atomic.Pointer[World]
 
 	mu       sync.Mutex
@@ -45,12 +46,16 @@ type ring struct {
 
 // NewProjection starts from the empty World. It keeps window changes of each
 // table for followers, DefaultWindow if window is 0.
-func NewProjection(window int) *Projection {
+func NewProjection(window int) *Projection { return ProjectionFrom(Empty(), window) }
+
+// ProjectionFrom starts from a World that was folded before. Changes up to its
+// sequence have expired: who followed them starts anew from a list.
+func ProjectionFrom(w *World, window int) *Projection {
 	if window <= 0 {
 		window = DefaultWindow
 	}
-	p := &Projection{window: window, rings: map[string]*ring{}, caughtUp: make(chan struct{})}
-	p.world.Store(Empty())
+	p := &Projection{window: window, begin: w.Seq(), rings: map[string]*ring{}, caughtUp: make(chan struct{})}
+	p.world.Store(w)
 	return p
 }
 
@@ -113,7 +118,7 @@ func (p *Projection) keep(table string, c Change) {
 func (p *Projection) ring(table string) *ring {
 	g, ok := p.rings[table]
 	if !ok {
-		g = &ring{next: make(chan struct{})}
+		g = &ring{lost: p.begin, next: make(chan struct{})}
 		p.rings[table] = g
 	}
 	return g

@@ -103,3 +103,37 @@ func TestChangesWithinAndBeyondTheWindow(t *testing.T) {
 		t.Errorf("changes of a table that has none = %v, %v", changes, err)
 	}
 }
+
+// What happened before the World that a projection starts from cannot be followed;
+// what comes after it can, and reads as if it had always been folded here.
+func TestProjectionFromAWorld(t *testing.T) {
+	before := projections.NewProjection(0)
+	for n := 1; n <= 3; n++ {
+		before.Fold(configMap(n), 5)
+	}
+	p := projections.ProjectionFrom(before.Current(), 0)
+	for _, table := range []string{"", "configmaps", "pods"} {
+		if _, _, err := p.Changes(table, 2); !errors.Is(err, projections.ErrExpired) {
+			t.Errorf("changes of %q after 2: %v, want ErrExpired", table, err)
+		}
+		if changes, _, err := p.Changes(table, 3); err != nil || len(changes) != 0 {
+			t.Errorf("changes of %q after 3: %v, %v", table, changes, err)
+		}
+	}
+	p.Fold(configMap(3), 5) // delivered again
+	p.Fold(configMap(4), 5)
+	changes, _, err := p.Changes("configmaps", 3)
+	if err != nil || len(changes) != 1 || changes[0].Seq != 4 {
+		t.Errorf("changes after 3: %v, %v", changes, err)
+	}
+	if n := p.Current().Count("configmaps"); n != 4 {
+		t.Errorf("%d objects, want 4", n)
+	}
+	atHead := projections.ProjectionFrom(before.Current(), 0)
+	atHead.CaughtUpAt(3)
+	select {
+	case <-atHead.CaughtUp():
+	default:
+		t.Error("a World at the head of the log is not caught up")
+	}
+}

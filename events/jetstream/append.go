@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
 
 	"periplus.dev/events"
 )
@@ -33,6 +35,10 @@ func (l *Log) Append(ctx context.Context, proposals ...events.Proposal) ([]uint6
 	if err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
+	if err := l.conn.writable(); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
+	}
+	began := time.Now()
 	var seqs []uint64
 	switch len(writes) {
 	case 0:
@@ -42,11 +48,18 @@ func (l *Log) Append(ctx context.Context, proposals ...events.Proposal) ([]uint6
 	default:
 		seqs, err = l.commit(ctx, writes)
 	}
+	if took := time.Since(began); took > slowAppend {
+		l.log.Warn("the log is slow", zap.String("stream", l.cfg.Stream), zap.Duration("took", took), zap.Int("events", len(writes)), zap.Error(err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
+	l.head.note(slices.Max(seqs))
 	return seqs, nil
 }
+
+// slowAppend is how long an append takes when the disk does not keep up.
+const slowAppend = 2 * time.Second
 
 // write is a proposal on its way to the stream.
 type write struct {
@@ -247,7 +260,7 @@ func (l *Log) publishBatch(ctx context.Context, writes []write) ([]uint64, error
 		if i == len(writes)-1 {
 			m.Header[headerBatchCommit] = []string{"1"}
 			last = m
-		} else if err := l.nc.PublishMsg(m); err != nil {
+		} else if err := l.conn.nc.PublishMsg(m); err != nil {
 			return nil, fmt.Errorf("publish batch: %w: %w", events.ErrTemporary, err) // without its end it is void
 		}
 	}
@@ -279,13 +292,24 @@ func (l *Log) message(w write, check bool) *nats.Msg {
 	return &nats.Msg{Subject: w.subject, Header: h, Data: w.Data}
 }
 
+// request publishes and waits for the answer. If the connection is lost before
+// it comes, it will not come any more, and the outcome is unknown.
 func (l *Log) request(ctx context.Context, m *nats.Msg) (ack, error) {
 	if err := ctx.Err(); err != nil {
 		return ack{}, err
 	}
-	answer, err := l.nc.RequestMsgWithContext(ctx, m)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer l.conn.onLoss(func() { cancel(errNoAnswer) })()
+	answer, err := l.conn.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
+		if errors.Is(context.Cause(ctx), errNoAnswer) {
+			err = errNoAnswer
+		}
 		return ack{}, temporaryIf(err, "publish")
 	}
 	return readAck(answer.Data)
 }
+
+// errNoAnswer leaves the outcome of an append unknown.
+var errNoAnswer = errors.New("the connection to the log was lost before the answer")

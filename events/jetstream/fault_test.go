@@ -188,7 +188,7 @@ func TestGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &Log{cfg: LogConfig{}.withDefaults(), nc: r.conn.nc, js: l, log: r.log, batches: make(chan struct{}, 1)}
+	log := &Log{cfg: LogConfig{}.withDefaults(), conn: r.conn, js: l, log: r.log, batches: make(chan struct{}, 1)}
 	log.joiner = &joiner{commit: log.commit, publish: log.publish, from: -1}
 	for n := range 3 {
 		if _, err := log.Append(t.Context(), r.propose(fmt.Sprint("c", n), events.FactCreated, 0)); err != nil {

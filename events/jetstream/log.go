@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,14 @@ type LogConfig struct {
 	// one atomic batch; 20 if zero, never if negative. It pays where the server
 	// syncs each message, and nowhere else.
 	JoinFrom int
+	// Live is where the server sends on what is recorded, for readers that are
+	// content with what comes: subjects below Prefix become subjects below Live.
+	// "pp.live" if empty and Prefix is, too; otherwise nothing is sent on.
+	Live string
+	// HeadFile remembers up to where the log was acknowledged, so that one that
+	// became shorter is noticed. A server in this process has one in its own
+	// directory; if it is empty for another one, nothing is remembered.
+	HeadFile string
 	// Timeout bounds an append and a look-up when the context does not; 15
 	// seconds if zero, which is longer than a new leader takes to be elected.
 	Timeout time.Duration
@@ -41,6 +50,11 @@ type LogConfig struct {
 
 // Limits of a log.
 const (
+	// LiveSubjects is what readers of the cluster's log subscribe to. Never to the
+	// log's own subjects: these also carry what the log then refuses.
+	LiveSubjects      = liveSubjectPrefix + ".>"
+	liveSubjectPrefix = "pp.live"
+
 	// MaxBatch is how many proposals one append may hold: the server's limit.
 	MaxBatch = 1000
 	// MaxBatchBytes limits the payloads of one append together.
@@ -61,9 +75,10 @@ const (
 // concurrently.
 type Log struct {
 	cfg     LogConfig
-	nc      *nats.Conn
+	conn    *Conn
 	js      js.JetStream
 	log     *zap.Logger
+	head    *headFile // nil if its streams may have gaps
 	dropped atomic.Uint64
 	batches chan struct{} // holds one token for each atomic batch in flight
 	joiner  *joiner
@@ -72,7 +87,9 @@ type Log struct {
 var _ events.Log = (*Log)(nil)
 
 // Open makes the stream if it is not there and returns the log in it. The log
-// lives as long as the connection; there is nothing to close.
+// lives as long as the connection; there is nothing to close. A stream that is
+// not as long as is known is a [Damage]; one with settings that do not suit a log
+// and cannot be changed is an error that names them.
 func Open(ctx context.Context, c *Conn, cfg LogConfig) (*Log, error) {
 	cfg = cfg.withDefaults()
 	api, err := js.New(c.nc)
@@ -81,12 +98,46 @@ func Open(ctx context.Context, c *Conn, cfg LogConfig) (*Log, error) {
 	}
 	ctx, cancel := within(ctx, cfg.Timeout)
 	defer cancel()
-	if _, err := api.CreateOrUpdateStream(ctx, cfg.stream()); err != nil {
+	stream, err := openStream(ctx, api, cfg.stream(), cfg.Logger)
+	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
 	}
-	l := &Log{cfg: cfg, nc: c.nc, js: api, log: cfg.Logger, batches: make(chan struct{}, batchesInFlight)}
+	l := &Log{cfg: cfg, conn: c, js: api, log: cfg.Logger, batches: make(chan struct{}, batchesInFlight)}
 	l.joiner = &joiner{commit: l.commit, publish: l.publish, from: cfg.JoinFrom, timeout: cfg.Timeout}
+	if cfg.KeepLast > 0 {
+		return l, nil
+	}
+	if l.head, err = c.head(cfg); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
+	}
+	if err := l.whole(ctx, stream); err != nil {
+		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
+	}
 	return l, nil
+}
+
+// whole compares what the server says about the stream with what is known.
+func (l *Log) whole(ctx context.Context, stream js.Stream) error {
+	info, err := stream.Info(ctx, js.WithDeletedDetails(true))
+	if err != nil {
+		return fmt.Errorf("read state: %w", err)
+	}
+	s, head := info.State, l.head.sequence()
+	d := &Damage{Stream: l.cfg.Stream, Head: max(head, s.LastSeq)}
+	switch {
+	case s.Msgs == 0 && s.LastSeq > 0:
+		d.Seq, d.Reason = 1, fmt.Sprintf("none of %d events is there", s.LastSeq)
+	case s.Msgs > 0 && s.FirstSeq > 1:
+		d.Seq, d.Reason = 1, fmt.Sprintf("the first event is %d", s.FirstSeq)
+	case s.Msgs > 0 && len(s.Deleted) > 0:
+		d.Seq, d.Reason = slices.Min(s.Deleted), fmt.Sprintf("%d events are missing", len(s.Deleted))
+	case s.LastSeq < head:
+		d.Seq, d.Reason = s.LastSeq+1, fmt.Sprintf("the log ends with event %d", s.LastSeq)
+	default:
+		l.head.note(s.LastSeq)
+		return nil
+	}
+	return d
 }
 
 func (c LogConfig) withDefaults() LogConfig {
@@ -95,6 +146,9 @@ func (c LogConfig) withDefaults() LogConfig {
 	}
 	if c.Prefix == "" {
 		c.Prefix = events.SubjectPrefix
+		if c.Live == "" {
+			c.Live = liveSubjectPrefix
+		}
 	}
 	if c.Replicas == 0 {
 		c.Replicas = 1
@@ -109,30 +163,6 @@ func (c LogConfig) withDefaults() LogConfig {
 		c.Logger = zap.NewNop()
 	}
 	return c
-}
-
-func (c LogConfig) stream() js.StreamConfig {
-	keep := int64(-1)
-	if c.KeepLast > 0 {
-		keep = int64(c.KeepLast)
-	}
-	return js.StreamConfig{
-		Name:               c.Stream,
-		Subjects:           []string{c.Prefix + ".>"},
-		Storage:            js.FileStorage,
-		Replicas:           c.Replicas,
-		Retention:          js.LimitsPolicy,
-		Discard:            js.DiscardNew,
-		MaxMsgs:            -1,
-		MaxBytes:           -1,
-		MaxMsgSize:         maxMessageBytes,
-		MaxMsgsPerSubject:  keep,
-		Duplicates:         duplicateWindow,
-		AllowDirect:        true,
-		AllowAtomicPublish: true,
-		DenyDelete:         true,
-		DenyPurge:          true,
-	}
 }
 
 // within bounds ctx by a timeout if it has no deadline.
@@ -262,7 +292,7 @@ func (l *Log) get(ctx context.Context, req getRequest) (message, bool, error) {
 	if err != nil {
 		return message{}, false, fmt.Errorf("encode request: %w", err)
 	}
-	answer, err := l.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.cfg.Stream, body)
+	answer, err := l.conn.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+l.cfg.Stream, body)
 	if err != nil {
 		return message{}, false, fmt.Errorf("get message: %w", err)
 	}

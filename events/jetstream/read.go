@@ -36,6 +36,7 @@ func (l *Log) Read(ctx context.Context, from uint64, fn func(r events.Recorded, 
 		}
 		again = false
 		next = m.seq + 1
+		l.head.note(m.seq)
 		if r, ok := l.read(m); ok {
 			if err := fn(r, m.seq+pending); err != nil {
 				return err

@@ -77,10 +77,10 @@ func TestStartRefuses(t *testing.T) {
 
 func TestDial(t *testing.T) {
 	s := start(t, jetstream.Config{Listen: "127.0.0.1:0", Token: "secret"})
-	if _, err := jetstream.Dial(t.Context(), s.URL(), "wrong"); err == nil {
+	if _, err := dial(t, s.URL(), "wrong"); err == nil {
 		t.Error("connected with a wrong token")
 	}
-	conn, err := jetstream.Dial(t.Context(), s.URL(), "secret")
+	conn, err := dial(t, s.URL(), "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,4 +95,13 @@ func TestDial(t *testing.T) {
 	if within := start(t, jetstream.Config{}); within.URL() != "" {
 		t.Errorf("a server that does not listen is at %q", within.URL())
 	}
+}
+
+func dial(t *testing.T, url, token string) (*jetstream.Conn, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "creds")
+	if err := jetstream.WriteCredentials(file, "periplus", token, nil); err != nil {
+		t.Fatal(err)
+	}
+	return jetstream.Dial(t.Context(), jetstream.DialConfig{URL: url, Credentials: file})
 }
