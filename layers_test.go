@@ -48,6 +48,7 @@ var layers = map[string]layer{
 	"projections":   {ours: []string{"events"}, theirs: with(kubeData, "github.com/hashicorp/go-immutable-radix/v2", "github.com/tidwall/gjson")},
 	"history/serve": {ours: []string{"events", "events/cloudevents", "projections", "history"}, theirs: with(kubeData, "go.uber.org/zap/...")},
 	"history":       {ours: []string{"events", "projections"}, theirs: kubeData},
+	"snapshots":     {ours: []string{"events", "projections"}},
 	"reconcilers":   {ours: []string{"events", "projections"}, theirs: with(kubeData, "k8s.io/component-helpers/...")},
 	"controlplane":  {ours: []string{"events", "projections", "reconcilers/...", "sealing"}, theirs: with(kubeData, "go.uber.org/zap/...", "golang.org/x/sync/...")},
 	// A reconciler knows what all reconcilers share, and never another one.

@@ -51,7 +51,9 @@ func (s strategy) Validate(_ context.Context, obj runtime.Object) field.ErrorLis
 }
 
 // WarningsOnCreate implements rest.RESTCreateStrategy.
-func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
+func (strategy) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
+	return validation.Warnings(obj)
+}
 
 // Canonicalize implements rest.RESTCreateStrategy. A namespace whose name was
 // generated gets the label with its name here.
@@ -91,9 +93,11 @@ func (s strategy) ValidateUpdate(_ context.Context, obj, old runtime.Object) fie
 	return append(errs, s.kind.rules.check(obj)...)
 }
 
-// WarningsOnUpdate implements rest.RESTUpdateStrategy.
-func (strategy) WarningsOnUpdate(context.Context, runtime.Object, runtime.Object) []string {
-	return nil
+// WarningsOnUpdate implements rest.RESTUpdateStrategy: it warns of what the
+// update brings.
+func (strategy) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
+	before := validation.Warnings(old)
+	return slices.DeleteFunc(validation.Warnings(obj), func(w string) bool { return slices.Contains(before, w) })
 }
 
 // GetResetFields implements rest.ResetFieldsStrategy: who applies an object does
