@@ -38,14 +38,14 @@ var layers = map[string]layer{
 
 	"events": {theirs: with(kubeData, "github.com/google/uuid")},
 	"events/jetstream": {ours: []string{"events", "events/cloudevents"}, theirs: with(kubeData, "github.com/nats-io/...",
-		"github.com/google/uuid", "go.uber.org/zap/...", "golang.org/x/sync/...", "golang.org/x/sys/...")},
+		"github.com/google/uuid", "github.com/minio/highwayhash", "go.uber.org/zap/...", "golang.org/x/sync/...", "golang.org/x/sys/...")},
 	"events/cloudevents": {ours: []string{"events"}, theirs: []string{"github.com/cloudevents/sdk-go/v2/..."}},
 	"events/memlog":      {ours: []string{"events"}},
 	"events/logtest":     {ours: []string{"events"}, theirs: with(kubeData, "pgregory.net/rapid")},
 	"schemas":            {ours: []string{"events"}, theirs: []string{"github.com/santhosh-tekuri/jsonschema/v6/..."}},
 	"sealing":            {theirs: kubeData},
 
-	"projections":   {ours: []string{"events"}, theirs: with(kubeData, "github.com/hashicorp/go-immutable-radix/v2", "github.com/tidwall/gjson")},
+	"projections":   {ours: []string{"events"}, theirs: with(kubeData, "github.com/hashicorp/go-immutable-radix/v2", "github.com/tidwall/gjson", "k8s.io/component-helpers/resource")},
 	"history/serve": {ours: []string{"events", "events/cloudevents", "projections", "history"}, theirs: with(kubeData, "go.uber.org/zap/...")},
 	"history":       {ours: []string{"events", "projections"}, theirs: kubeData},
 	"snapshots":     {ours: []string{"events", "projections"}},

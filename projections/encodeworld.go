@@ -214,10 +214,11 @@ func (r *reader) world() (*World, error) {
 	if err := d.end(); err != nil {
 		return nil, err
 	}
-	index := iradix.New[events.Key]().Txn()
-	if w.objects, err = r.objects(objects, w.counts, index); err != nil {
+	index, loads := iradix.New[events.Key]().Txn(), iradix.New[Load]().Txn()
+	if w.objects, err = r.objects(objects, w.counts, index, loads); err != nil {
 		return nil, err
 	}
+	w.loads = loads.Commit()
 	if w.gone, err = r.departed(index); err != nil {
 		return nil, err
 	}
@@ -229,7 +230,7 @@ func (r *reader) world() (*World, error) {
 }
 
 // objects reads n objects, counts them and puts them into the index.
-func (r *reader) objects(n uint64, counts map[string]int, index *iradix.Txn[events.Key]) (*iradix.Tree[*Object], error) {
+func (r *reader) objects(n uint64, counts map[string]int, index *iradix.Txn[events.Key], loads *iradix.Txn[Load]) (*iradix.Tree[*Object], error) {
 	objects := iradix.New[*Object]().Txn()
 	for range n {
 		d, err := r.next()
@@ -244,6 +245,7 @@ func (r *reader) objects(n uint64, counts map[string]int, index *iradix.Txn[even
 			return nil, fmt.Errorf("%s is there twice", o.Key)
 		}
 		counts[o.Key.GroupResource()]++
+		carry(loads, nil, o)
 		if v, ok := o.facts.(derived); ok {
 			index.Insert(indexKey(ofEvent, string(v.ref.UID), o.Key), o.Key)
 			continue

@@ -39,7 +39,7 @@ func (w *World) Fold(r events.Recorded) (*World, []Change) {
 	if r.Seq <= w.seq {
 		return w, nil
 	}
-	f := &folding{world: w, r: r, objects: w.objects.Txn(), index: w.index.Txn(), gone: w.gone.Txn(), counts: w.counts, skipped: w.skipped}
+	f := &folding{world: w, r: r, objects: w.objects.Txn(), index: w.index.Txn(), gone: w.gone.Txn(), loads: w.loads.Txn(), counts: w.counts, skipped: w.skipped}
 	f.fold()
 	f.expire()
 	genesis := w.genesis
@@ -48,7 +48,7 @@ func (w *World) Fold(r events.Recorded) (*World, []Change) {
 	}
 	return &World{
 		seq: r.Seq, id: r.ID, time: r.Stored, genesis: genesis, skipped: f.skipped,
-		objects: f.objects.Commit(), index: f.index.Commit(), gone: f.gone.Commit(), counts: f.counts,
+		objects: f.objects.Commit(), index: f.index.Commit(), gone: f.gone.Commit(), loads: f.loads.Commit(), counts: f.counts,
 	}, f.changes
 }
 
@@ -59,6 +59,7 @@ type folding struct {
 	objects *iradix.Txn[*Object]
 	index   *iradix.Txn[events.Key]
 	gone    *iradix.Txn[events.Ref]
+	loads   *iradix.Txn[Load]
 	counts  map[string]int
 	changes []Change
 	skipped uint64
@@ -185,6 +186,7 @@ func (f *folding) remove(old *Object) bool {
 	f.count(old.Key.GroupResource(), -1)
 	f.changes = append(f.changes, Change{Seq: f.r.Seq, Type: Deleted, Object: o, Prev: old})
 	f.forget(old)
+	carry(f.loads, old, nil)
 	f.propagate(old, nil)
 	return true
 }
@@ -213,6 +215,7 @@ func (f *folding) put(o, old *Object) {
 		t = Added
 	}
 	f.changes = append(f.changes, Change{Seq: f.r.Seq, Type: t, Object: o, Prev: old})
+	carry(f.loads, old, o)
 	f.propagate(old, o)
 }
 
@@ -254,9 +257,7 @@ func indexKeys(o *Object) [][]byte {
 		keys = append(keys, indexKey(byOwner, string(ref.UID), o.Key))
 	}
 	if o.Key.GroupResource() == Pods {
-		if node := o.NodeName(); node != "" {
-			keys = append(keys, indexKey(byNode, node, o.Key))
-		}
+		keys = append(keys, indexKey(byNode, o.NodeName(), o.Key))
 	}
 	return keys
 }

@@ -28,6 +28,9 @@ type half struct {
 
 	shapeOnce sync.Once
 	podShape  podShape
+
+	usageOnce sync.Once
+	usage     Usage
 }
 
 // head is what folds and indexes need of every desired half.

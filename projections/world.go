@@ -25,12 +25,13 @@ type World struct {
 	index   *iradix.Tree[events.Key]
 	gone    *iradix.Tree[events.Ref] // by uid: what removed an object that had dependents
 	counts  map[string]int           // objects per table
+	loads   *iradix.Tree[Load]       // what the pods of each node take
 	skipped uint64                   // events that could not be folded
 }
 
 // Empty is the World before the first event.
 func Empty() *World {
-	return &World{objects: iradix.New[*Object](), index: iradix.New[events.Key](), gone: iradix.New[events.Ref](), counts: map[string]int{}}
+	return &World{objects: iradix.New[*Object](), index: iradix.New[events.Key](), gone: iradix.New[events.Ref](), loads: iradix.New[Load](), counts: map[string]int{}}
 }
 
 // Seq is the sequence of the last event folded, 0 for none. It is the
@@ -112,7 +113,7 @@ func (w *World) Dependents(uid types.UID) iter.Seq[*Object] {
 // It is known for as long as the object's Kubernetes Events are.
 func (w *World) Departed(uid types.UID) (events.Ref, bool) { return w.gone.Get([]byte(uid)) }
 
-// PodsOnNode yields the pods bound to a node.
+// PodsOnNode yields the pods bound to a node; for an empty name, those bound to none.
 func (w *World) PodsOnNode(node string) iter.Seq[*Object] { return w.indexed(byNode, node) }
 
 // Indexes: what the first byte of an index key says.

@@ -143,9 +143,14 @@ func (t *target) connect() (*client, error) {
 // get asks for a path of history/serve. The caller closes the answer. Any answer
 // but 200 is an error that says what the server said.
 func (c *client) get(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	return c.send(ctx, http.MethodGet, path, query)
+}
+
+// send is as get, for any method.
+func (c *client) send(ctx context.Context, method, path string, query url.Values) (io.ReadCloser, error) {
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.base, err)
 	}

@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 	"sigs.k8s.io/yaml"
 
-	"periplus.dev/events/jetstream"
 	"periplus.dev/internal/cluster"
 	"periplus.dev/nodeagent/containerd"
 	"periplus.dev/nodeagent/fakeruntime"
@@ -52,7 +51,10 @@ func newCluster(ctx context.Context, d dataDir, cfg upConfig, listener net.Liste
 	conf := cluster.Config{
 		Dir: string(d), Listener: listener, Version: version, Now: time.Now, NewID: newID, Logger: logger,
 	}
-	if err := c.openLog(ctx, &conf); err != nil {
+	if err := c.openLog(ctx, cfg.logConfig, &conf); err != nil {
+		return c, err
+	}
+	if err := c.openSnapshots(ctx, cfg.logConfig, &conf); err != nil {
 		return c, err
 	}
 	if err := c.openNodes(ctx, cfg, &conf); err != nil {
@@ -63,27 +65,6 @@ func newCluster(ctx context.Context, d dataDir, cfg upConfig, listener net.Liste
 }
 
 func newID() string { return uuid.Must(uuid.NewV7()).String() }
-
-func (c *running) openLog(ctx context.Context, conf *cluster.Config) error {
-	server, err := jetstream.Start(ctx, jetstream.Config{Dir: c.dir.path(logDir), Logger: conf.Logger})
-	if err != nil {
-		return err
-	}
-	c.closers = append(c.closers, server.Close)
-	conn, err := server.Connect()
-	if err != nil {
-		return fmt.Errorf("connect to the log: %w", err)
-	}
-	if conf.Log, err = jetstream.Open(ctx, conn, jetstream.LogConfig{Logger: conf.Logger}); err != nil {
-		return err
-	}
-	leases := jetstream.LogConfig{Stream: "LEASES", Prefix: "pp.lease", KeepLast: 1, Logger: conf.Logger}
-	if conf.Leases, err = jetstream.Open(ctx, conn, leases); err != nil {
-		return err
-	}
-	conf.Feed, err = jetstream.OpenFeed(ctx, conn, jetstream.FeedConfig{Logger: conf.Logger})
-	return err
-}
 
 func (c *running) openNodes(ctx context.Context, cfg upConfig, conf *cluster.Config) error {
 	if cfg.HollowNodes > 0 {

@@ -21,6 +21,8 @@ import (
 // upConfig holds the settings of a cluster in one process. In a --config file
 // they have the names of the JSON tags; a flag given on the command line wins.
 type upConfig struct {
+	logConfig
+
 	DataDir         string              `json:"dataDir"`
 	APIListen       string              `json:"apiListen"`       // HOST:PORT, port 0 for any free one
 	RegistryMirrors map[string][]string `json:"registryMirrors"` // registry host to base URLs, tried in order
@@ -49,7 +51,12 @@ func (f *upFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.APIListen, "api-listen", defaultAPIListen, "HOST:PORT of the Kubernetes API; port 0 takes a free one")
 	fs.StringArrayVar(&f.mirrors, "registry-mirror", nil, "HOST=URL: pull images of a registry host from here first, e.g. docker.io=http://127.0.0.1:5000 (repeatable)")
 	fs.IntVar(&f.HollowNodes, "hollow-nodes", 0, "run so many nodes on the fake runtime instead of a real one; needs neither root nor containerd")
-	fs.StringVar(&f.configFile, "config", "", "YAML file with the same settings: dataDir, apiListen, registryMirrors, hollowNodes, nodeName, podCIDR")
+	fs.StringVar(&f.Durability, "durability", "", "when a change is acknowledged: sync (the default): when it is on disk; or interval:DURATION ("+minInterval.String()+" to "+maxInterval.String()+"): the disk is synced that often, and acknowledged changes of the last DURATION are lost when the machine loses power or its kernel crashes (not when the process is killed)")
+	fs.StringVar(&f.NATSListen, "nats-listen", "", "HOST:PORT where the log's NATS server takes connections of other processes, with TLS; port 0 takes a free one; credentials: nats.creds and, for reading what is recorded, nats-reader.creds in the data directory")
+	fs.StringVar(&f.NATSURL, "nats-url", "", "keep the log on this NATS server with JetStream instead of the embedded one: nats://HOST:PORT or tls://HOST:PORT, several separated by commas")
+	fs.StringVar(&f.NATSCreds, "nats-creds", "", "file of credentials for --nats-url: of NATS (JWT and seed), or the nats.creds of another cluster's --nats-listen")
+	fs.Uint64Var(&f.CutAt, "cut-log-at", 0, "after damage only: drop the event that the start has named and all after it; what is dropped is kept in the log directory as cut-LOG-SEQUENCE")
+	fs.StringVar(&f.configFile, "config", "", "YAML file with the same settings: dataDir, apiListen, registryMirrors, hollowNodes, nodeName, podCIDR, durability, natsListen, natsURL, natsCreds")
 	fs.BoolVar(&f.detach, "detach", false, "run in the background and return when the cluster is ready")
 }
 
@@ -74,6 +81,11 @@ func (f *upFlags) resolve(fs *pflag.FlagSet) (upConfig, error) {
 	take("data-dir", func() { cfg.DataDir = f.DataDir })
 	take("api-listen", func() { cfg.APIListen = f.APIListen })
 	take("hollow-nodes", func() { cfg.HollowNodes = f.HollowNodes })
+	take("durability", func() { cfg.Durability = f.Durability })
+	take("nats-listen", func() { cfg.NATSListen = f.NATSListen })
+	take("nats-url", func() { cfg.NATSURL = f.NATSURL })
+	take("nats-creds", func() { cfg.NATSCreds = f.NATSCreds })
+	cfg.CutAt = f.CutAt
 	for _, m := range f.mirrors {
 		host, base, ok := strings.Cut(m, "=")
 		if !ok || host == "" {
@@ -101,6 +113,11 @@ func (c upConfig) complete() (upConfig, error) {
 	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return c, usagef("data directory: %v", err)
 	}
+	if c.NATSCreds != "" {
+		if c.NATSCreds, err = filepath.Abs(c.NATSCreds); err != nil {
+			return c, usagef("nats-creds: %v", err)
+		}
+	}
 	if c.NodeName == "" {
 		if c.NodeName, err = hostNodeName(); err != nil {
 			return c, err
@@ -117,16 +134,16 @@ func hostNodeName() (string, error) {
 	return strings.ToLower(strings.ReplaceAll(name, "_", "-")), nil
 }
 
-func checkListen(address string) []error {
+func checkListen(setting, address string) []error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return []error{fmt.Errorf("api-listen %q: want HOST:PORT: %w", address, err)}
+		return []error{fmt.Errorf("%s %q: want HOST:PORT: %w", setting, address, err)}
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return []error{fmt.Errorf("api-listen %q: port %q: want 0 to 65535", address, port)}
+		return []error{fmt.Errorf("%s %q: port %q: want 0 to 65535", setting, address, port)}
 	}
 	if host != "" && host != "localhost" && net.ParseIP(host) == nil {
-		return []error{fmt.Errorf("api-listen %q: host %q: want an IP address or localhost", address, host)}
+		return []error{fmt.Errorf("%s %q: host %q: want an IP address or localhost", setting, address, host)}
 	}
 	return nil
 }
@@ -145,7 +162,8 @@ func checkMirrors(mirrors map[string][]string) []error {
 
 // check names the setting, the value and what is allowed.
 func (c upConfig) check() error {
-	errs := append(checkListen(c.APIListen), checkMirrors(c.RegistryMirrors)...)
+	errs := append(checkListen("api-listen", c.APIListen), checkMirrors(c.RegistryMirrors)...)
+	errs = append(errs, c.logConfig.check()...)
 	if c.HollowNodes < 0 || c.HollowNodes > maxHollowNodes {
 		errs = append(errs, fmt.Errorf("hollow-nodes %d: want 0 to %d", c.HollowNodes, maxHollowNodes))
 	}

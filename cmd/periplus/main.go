@@ -62,7 +62,7 @@ Its only truth is an append-only log of events; everything else is folded from i
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(newUpCommand(), newDownCommand(), newImageCommand(),
-		newHistoryCommand(), newWhyCommand(), newTailCommand(), newVersionCommand())
+		newHistoryCommand(), newWhyCommand(), newTailCommand(), newVerifyCommand(), newRebuildCommand(), newVersionCommand())
 	return root
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 )
 
 // Conn is a connection to a server.
@@ -58,7 +59,7 @@ func (c *Conn) writable() error {
 // Connect is a connection within the process. [Server.Close] closes it.
 func (s *Server) Connect() (*Conn, error) {
 	c := &Conn{server: s}
-	if err := c.connect("", nats.InProcessServer(inProcess{s}), nats.UserInfo(logUser, s.cfg.Token)); err != nil {
+	if err := c.connect("", nats.InProcessServer(inProcess{s}), nats.UserInfo(LogUser, s.cfg.Token)); err != nil {
 		return nil, fmt.Errorf("connect to log server: %w", err)
 	}
 	s.mu.Lock()
@@ -88,6 +89,8 @@ type DialConfig struct {
 	// Credentials is a file: credentials as NATS' own tools write them (a user's
 	// JWT and seed), or what [WriteCredentials] writes. Empty for none.
 	Credentials string
+	// Logger takes what goes wrong on the connection; nil for nothing.
+	Logger *zap.Logger
 }
 
 // Dial connects to a server in another process, which has to have JetStream.
@@ -99,17 +102,27 @@ func Dial(ctx context.Context, cfg DialConfig) (*Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		opts = append(opts, nats.Timeout(time.Until(deadline)))
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
+	ctx, stop := within(ctx, defaultTimeout)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	c := &Conn{}
-	if err := c.connect(cfg.URL, opts...); err != nil {
+	if err := c.connect(cfg.URL, append(opts, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		cfg.Logger.Warn("nats connection", zap.Error(err))
+		cancel(err) // a refusal comes this way, not as an answer
+	}))...); err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", cfg.URL, err)
 	}
 	api, err := js.New(c.nc)
 	if err == nil {
-		bounded, cancel := within(ctx, defaultTimeout)
-		defer cancel()
-		_, err = api.AccountInfo(bounded)
+		_, err = api.AccountInfo(ctx)
 	}
 	switch {
+	case err != nil && context.Cause(ctx) != nil:
+		err = fmt.Errorf("connect to %s: ask for JetStream: %w", cfg.URL, context.Cause(ctx))
 	case errors.Is(err, js.ErrJetStreamNotEnabled), errors.Is(err, js.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		err = fmt.Errorf("connect to %s: the server answers but has no JetStream for us: start it with JetStream, and enable it for the account: %w", cfg.URL, err)
 	case err != nil:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -22,7 +23,13 @@ import (
 
 // childDir names the directory in which this binary, run again, is a writer that
 // is to be killed.
-const childDir = "PERIPLUS_TEST_CRASH_DIR"
+const (
+	childDir   = "PERIPLUS_TEST_CRASH_DIR"
+	childRound = "PERIPLUS_TEST_CRASH_ROUND"
+)
+
+// batchSize is how many objects every second writer of the child changes at once.
+const batchSize = 3
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -34,9 +41,8 @@ func TestMain(m *testing.M) {
 
 // acked is a line that the child prints when an append was acknowledged.
 type acked struct {
-	Seq   uint64 `json:"seq"`
-	ID    string `json:"id"`
-	After uint64 `json:"after"`
+	Seq uint64 `json:"seq"`
+	ID  string `json:"id"`
 }
 
 // created is a person's fact about a config map.
@@ -69,7 +75,7 @@ func writeUntilKilled(dir string) error {
 	var g errgroup.Group
 	for w := range 8 {
 		g.Go(func() error {
-			last := make([]uint64, 1+2*(w%2))
+			last := make([]uint64, 1+(batchSize-1)*(w%2))
 			for {
 				var ps []events.Proposal
 				for i, after := range last {
@@ -77,7 +83,12 @@ func writeUntilKilled(dir string) error {
 					if after == 0 {
 						fact = events.FactCreated
 					}
-					ps = append(ps, created(fmt.Sprintf("w%d-%d", w, i), fact, after))
+					ps = append(ps, created(fmt.Sprintf("r%s-w%d-%d", os.Getenv(childRound), w, i), fact, after))
+				}
+				for i := range ps {
+					if len(ps) > 1 {
+						ps[i].Reason = ps[0].ID // names the batch
+					}
 				}
 				seqs, err := l.Append(ctx, ps...)
 				if err != nil {
@@ -86,7 +97,7 @@ func writeUntilKilled(dir string) error {
 				copy(last, seqs)
 				mu.Lock()
 				for i, p := range ps {
-					if err = out.Encode(acked{Seq: seqs[i], ID: p.ID, After: p.After}); err != nil {
+					if err = out.Encode(acked{Seq: seqs[i], ID: p.ID}); err != nil {
 						break
 					}
 				}
@@ -100,36 +111,63 @@ func writeUntilKilled(dir string) error {
 	return g.Wait()
 }
 
-// TestKilledServerKeepsWhatItAcknowledged kills a writing process without warning
-// and looks for everything that it had been told.
+// TestKilledServerKeepsWhatItAcknowledged kills a writing process without warning,
+// three times on the same directory, and looks each time for everything that it
+// had been told since the first.
 func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	dir := t.TempDir()
-	told := writeAndKill(t, dir, 400)
-	s := start(t, jetstream.Config{Dir: dir})
-	l := open(t, s, jetstream.LogConfig{})
+	told := map[string]acked{}
+	for round := range 3 {
+		for _, a := range writeAndKill(t, dir, round, 400) {
+			told[a.ID] = a
+		}
+		s := start(t, jetstream.Config{Dir: dir})
+		l := open(t, s, jetstream.LogConfig{})
+		head := findAll(t, l, told)
+		t.Logf("%d events acknowledged in %d rounds, %d found", len(told), round+1, head)
+		p := created(fmt.Sprint("afterwards-", round), events.FactCreated, 0)
+		seqs, err := l.Append(t.Context(), p)
+		if err != nil || seqs[0] != head+1 {
+			t.Errorf("append after the crash: %v, %v; want %d", seqs, err, head+1)
+			continue
+		}
+		told[p.ID] = acked{Seq: seqs[0], ID: p.ID}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// findAll reads the whole log: every event in its place, each once, each behind
+// the one that its author had seen, the batches whole, and all that was
+// acknowledged where it was said to be. It returns the head.
+func findAll(t *testing.T, l *jetstream.Log, told map[string]acked) uint64 {
+	t.Helper()
 	head, err := l.Head(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	byID := map[string]acked{}
-	for _, a := range told {
-		r, ok, err := l.At(t.Context(), a.Seq)
-		if err != nil || !ok || r.ID != a.ID {
-			t.Fatalf("event %s was acknowledged at %d of %d; there is %q, %v, %v", a.ID, a.Seq, head, r.ID, ok, err)
-		}
-		byID[a.ID] = a
-	}
+	found, batches := map[string]uint64{}, map[string]int{}
 	last, next := map[events.Subject]uint64{}, uint64(1)
 	err = l.Read(t.Context(), 1, func(r events.Recorded, _ uint64) error {
 		if r.Seq != next {
 			return fmt.Errorf("sequence %d in place %d", r.Seq, next)
 		}
-		next++
-		if a, ok := byID[r.ID]; ok && a.After != last[r.Subject] {
-			return fmt.Errorf("event %d was to follow %d, and follows %d", r.Seq, a.After, last[r.Subject])
+		if found[r.ID] != 0 {
+			return fmt.Errorf("event %s stands at %d and %d", r.ID, found[r.ID], r.Seq)
 		}
-		last[r.Subject] = r.Seq
-		if r.Seq == head {
+		state, err := events.Decode[events.State](r)
+		if err != nil {
+			return err
+		}
+		if state.Previous != last[r.Subject] {
+			return fmt.Errorf("event %d was to follow %d, and follows %d", r.Seq, state.Previous, last[r.Subject])
+		}
+		found[r.ID], last[r.Subject] = r.Seq, r.Seq
+		if r.Reason != "" {
+			batches[r.Reason]++
+		}
+		if next++; r.Seq == head {
 			return errDone
 		}
 		return nil
@@ -137,18 +175,25 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	if !errors.Is(err, errDone) {
 		t.Fatalf("read: %v", err)
 	}
-	t.Logf("%d events acknowledged before the kill, %d found", len(told), head)
-	if _, err := l.Append(t.Context(), created("afterwards", events.FactCreated, 0)); err != nil {
-		t.Errorf("append after the crash: %v", err)
+	for id, a := range told {
+		if found[id] != a.Seq {
+			t.Fatalf("event %s was acknowledged at %d of %d and is at %d", id, a.Seq, head, found[id])
+		}
 	}
+	for batch, n := range batches {
+		if n != batchSize {
+			t.Errorf("batch %s has %d events, want %d", batch, n, batchSize)
+		}
+	}
+	return head
 }
 
 // writeAndKill runs the child until it has told of so many events, and returns
 // all that it told before it died.
-func writeAndKill(t *testing.T, dir string, enough int) []acked {
+func writeAndKill(t *testing.T, dir string, round, enough int) []acked {
 	t.Helper()
 	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), childDir+"="+dir)
+	child.Env = append(os.Environ(), childDir+"="+dir, childRound+"="+strconv.Itoa(round))
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
 	if err != nil {

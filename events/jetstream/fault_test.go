@@ -142,13 +142,7 @@ func TestReaderSurvives(t *testing.T) {
 	if err := r.conn.nc.ForceReconnect(); err != nil {
 		t.Fatal(err)
 	}
-	for !r.conn.nc.IsConnected() { // an append while there is no connection is refused
-		status := r.conn.nc.StatusChanged(nats.CONNECTED)
-		if r.conn.nc.IsConnected() {
-			break
-		}
-		<-status
-	}
+	connected(r.conn) // an append while there is no connection is refused
 	add(5)
 	add(6)
 	if err := g.Wait(); !errors.Is(err, errStop) {

@@ -69,7 +69,16 @@ func OpenFeed(ctx context.Context, c *Conn, cfg FeedConfig) (*Feed, error) {
 	}
 	ctx, cancel := within(ctx, cfg.Timeout)
 	defer cancel()
-	_, err = api.CreateOrUpdateStream(ctx, js.StreamConfig{
+	f := &Feed{cfg: cfg, nc: c.nc, js: api}
+	if err := f.make(ctx); err != nil {
+		return nil, fmt.Errorf("open feed: %w", err)
+	}
+	return f, nil
+}
+
+// make makes the stream if it is not there.
+func (f *Feed) make(ctx context.Context) error {
+	_, err := f.js.CreateOrUpdateStream(ctx, js.StreamConfig{
 		Name:              feedStream,
 		Subjects:          []string{feedPut + ".>"},
 		Storage:           js.MemoryStorage,
@@ -79,13 +88,12 @@ func OpenFeed(ctx context.Context, c *Conn, cfg FeedConfig) (*Feed, error) {
 		AllowDirect:       true,
 		RePublish:         &js.RePublish{Source: feedPut + ".>", Destination: feedLive + ".>"},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("open feed: %w", err)
-	}
-	return &Feed{cfg: cfg, nc: c.nc, js: api}, nil
+	return err
 }
 
-// Put implements [events.FeedWriter].
+// Put implements [events.FeedWriter]. If the stream is gone, because the server
+// was started again, it is made anew, empty, and Put returns an error: its caller
+// has to put everything again.
 func (f *Feed) Put(ctx context.Context, node string, item events.FeedItem) error {
 	if node == "" || item.Kind == "" || item.UID == "" {
 		return fmt.Errorf("put feed item: %w: node %q, kind %q and uid %q are required", events.ErrInvalid, node, item.Kind, item.UID)
@@ -103,6 +111,9 @@ func (f *Feed) Put(ctx context.Context, node string, item events.FeedItem) error
 		m.Header[headerTTL] = []string{goneLife}
 	}
 	answer, err := f.nc.RequestMsgWithContext(ctx, m)
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = errors.Join(err, f.make(ctx))
+	}
 	if err != nil {
 		return temporaryIf(err, "put feed item")
 	}

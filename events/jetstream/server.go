@@ -52,10 +52,11 @@ type Config struct {
 	checkNow int64 // bytes of the log to check before the start
 }
 
-// Users that the server knows when it listens. This process is the log's user.
+// Users that the server knows when it listens: with [Config.Token] and with
+// [Config.ReadToken].
 const (
-	logUser  = "periplus"
-	readUser = "reader"
+	LogUser  = "periplus"
+	ReadUser = "reader"
 )
 
 // Server is a NATS server in this process. When the disk fails it goes on
@@ -172,9 +173,9 @@ func (s *Server) options() (*server.Options, error) {
 		opts.Port = s.port // clients look for it where it was
 	}
 	opts.Host = host
-	opts.Users = []*server.User{{Username: logUser, Password: cfg.Token}}
+	opts.Users = []*server.User{{Username: LogUser, Password: cfg.Token}}
 	if cfg.ReadToken != "" {
-		opts.Users = append(opts.Users, &server.User{Username: readUser, Password: cfg.ReadToken, Permissions: readerPermissions()})
+		opts.Users = append(opts.Users, &server.User{Username: ReadUser, Password: cfg.ReadToken, Permissions: readerPermissions()})
 	}
 	if opts.TLSConfig = cfg.TLS; cfg.TLS != nil {
 		opts.TLS, opts.TLSTimeout = true, tlsTimeout

@@ -2,11 +2,15 @@ package jetstream_test
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
 
 	"periplus.dev/events"
 	"periplus.dev/events/jetstream"
@@ -104,4 +108,53 @@ func dial(t *testing.T, url, token string) (*jetstream.Conn, error) {
 		t.Fatal(err)
 	}
 	return jetstream.Dial(t.Context(), jetstream.DialConfig{URL: url, Credentials: file})
+}
+
+// TestGarbage: whoever does not speak NATS is shown the door, and nobody else
+// notices.
+func TestGarbage(t *testing.T) {
+	s := start(t, jetstream.Config{Listen: "127.0.0.1:0", Token: "secret"})
+	l := open(t, s, jetstream.LogConfig{})
+	address := strings.TrimPrefix(s.URL(), "nats://")
+	for _, garbage := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc", strings.Repeat("A", 100_000) + "\r\n",
+		"CONNECT {\r\n", "PUB pp.log.obj.core.pods.default.x 1\r\nx\r\n", "PUB x 99999999999999999999\r\n",
+	} {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Write([]byte(garbage)) // the server may have hung up before its end
+		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%.20q: the connection stays", garbage)
+		}
+		_ = c.Close()
+	}
+	if _, err := l.Append(t.Context(), created("web", events.FactCreated, 0)); err != nil {
+		t.Error(err)
+	}
+	if head, err := l.Head(t.Context()); err != nil || head != 1 {
+		t.Errorf("head is %d, %v; want 1", head, err)
+	}
+}
+
+// TestNoJetStream: a server that cannot keep a log is named as the reason.
+func TestNoJetStream(t *testing.T) {
+	ns, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	defer ns.WaitForShutdown()
+	defer ns.Shutdown()
+	if !ns.ReadyForConnections(20 * time.Second) {
+		t.Fatal("server is not ready")
+	}
+	_, err = jetstream.Dial(t.Context(), jetstream.DialConfig{URL: ns.ClientURL()})
+	if err == nil || !strings.Contains(err.Error(), "has no JetStream for us") {
+		t.Errorf("dial: %v", err)
+	}
 }

@@ -28,6 +28,7 @@ import (
 	"periplus.dev/reconcilers/replicas"
 	"periplus.dev/reconcilers/scheduler"
 	"periplus.dev/sealing"
+	"periplus.dev/snapshots"
 )
 
 // Log is an event log with the look-ups that reading history needs.
@@ -53,8 +54,8 @@ type Node struct {
 	Dir       string // for the files of volumes
 }
 
-// Config is everything a cluster is made of; all fields are required but
-// Reconcilers.
+// Config is everything a cluster is made of; all fields down to Logger are
+// required.
 type Config struct {
 	Dir      string // keys and certificates
 	Log      Log
@@ -66,6 +67,14 @@ type Config struct {
 	Now      func() time.Time
 	NewID    func() string // UUIDv7
 	Logger   *zap.Logger
+
+	// World is where the fold of the log begins, see [LoadWorld]; nil: before the
+	// first event.
+	World *projections.World
+	// Snapshots keeps Worlds for the next start; nil: there are none.
+	Snapshots *snapshots.Store
+	// Unsynced is how long an acknowledged event may not be on disk yet.
+	Unsynced time.Duration
 
 	// Reconcilers replaces the standard ones if it is not nil.
 	Reconcilers []reconcilers.Reconciler
@@ -87,6 +96,8 @@ type Cluster struct {
 	sealer *sealing.Sealer
 	door   *kubeapi.Server
 	done   chan struct{} // closed when Run is to end: streams of history end with it
+
+	verifying chan struct{} // holds an element while the log is folded anew
 }
 
 // New makes a cluster and listens; nothing runs before [Cluster.Run].
@@ -94,7 +105,10 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.Reconcilers == nil {
 		cfg.Reconcilers = Reconcilers()
 	}
-	c := &Cluster{cfg: cfg, world: projections.NewProjection(0), leases: projections.NewProjection(0), agents: map[string]*nodeagent.Agent{}, done: make(chan struct{})}
+	if cfg.World == nil {
+		cfg.World = projections.Empty()
+	}
+	c := &Cluster{cfg: cfg, world: projections.ProjectionFrom(cfg.World, 0), verifying: make(chan struct{}, 1), leases: projections.NewProjection(0), agents: map[string]*nodeagent.Agent{}, done: make(chan struct{})}
 	var err error
 	if c.sealer, err = sealing.LoadOrCreate(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("load cluster key: %w", err)
@@ -106,6 +120,8 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	handlers := serve.Handlers(serve.Config{Log: cfg.Log, Version: cfg.Version, Done: c.done})
 	handlers[ImagesPath] = http.HandlerFunc(c.loadImages)
+	handlers[VerifyPath] = c.refolding(http.MethodGet, c.verify)
+	handlers[RebuildPath] = c.refolding(http.MethodPost, c.rebuild)
 	c.door, err = kubeapi.New(kubeapi.Config{
 		Main: kubeapi.Stream{World: c.world, Log: cfg.Log}, Leases: kubeapi.Stream{World: c.leases, Log: cfg.Leases},
 		Sealer: c.sealer, Nodes: c, Dir: cfg.Dir, Listener: cfg.Listener, Handlers: handlers,
@@ -185,6 +201,9 @@ func (c *Cluster) startWork(ctx context.Context, work *errgroup.Group) {
 	work.Go(func() error { return feeder.Run(ctx) })
 	for _, a := range c.agents {
 		work.Go(func() error { return a.Run(ctx) })
+	}
+	if c.cfg.Snapshots != nil {
+		work.Go(func() error { return c.snapshotter().Run(ctx) })
 	}
 	work.Go(func() error { return c.door.Run(ctx) })
 }

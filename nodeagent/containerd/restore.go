@@ -33,6 +33,9 @@ func (r *Runtime) restore(ctx context.Context) error {
 	if err := r.network.Prune(); err != nil {
 		return err
 	}
+	if err := r.endStrays(ctx); err != nil {
+		return err
+	}
 	return r.resync(ctx)
 }
 

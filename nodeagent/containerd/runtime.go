@@ -133,7 +133,8 @@ func (r *Runtime) Shutdown(ctx context.Context, everything bool) error {
 	r.mu.Unlock()
 	errs = append(errs, r.client.Close())
 	if everything {
-		errs = append(errs, r.daemon.stop(ctx), unmountBelow(r.config.path("containerd")),
+		everyShim := func(string) bool { return true }
+		errs = append(errs, r.daemon.stop(ctx), r.endShims(ctx, everyShim), unmountBelow(r.config.path("containerd")),
 			r.network.Close(), removeUnused(r.cgroup()), removeUnused(path.Dir(r.cgroup())))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -24,31 +24,18 @@ func (j judged) reason() string { return strings.Join(j.refused, ", ") }
 
 // offer is what a node has, and what the pods on it take.
 type offer struct {
-	node   *corev1.Node
-	ready  bool
-	has    amounts
-	taken  amounts
-	weight amounts // taken, with a guess where nothing is requested
-	ports  []port
-	pods   int64
-	alike  int // pods of the same controller
+	node  *corev1.Node
+	ready bool
+	has   projections.Amounts
+	load  projections.Load
+	alike int // pods of the same controller
 }
 
 func newOffer(w *projections.World, pod demand, o *projections.Object) offer {
-	node := projections.As[*corev1.Node](o)
-	f := offer{node: node, ready: projections.NodeIsReady(o), has: amountsOf(node.Status.Allocatable), taken: amounts{}, weight: amounts{}}
-	for other := range w.PodsOnNode(o.Key.Name) {
-		if projections.PodFinished(other) {
-			continue
-		}
-		u := usageOf(projections.As[*corev1.Pod](other))
-		f.pods++
-		f.taken.add(u.requests)
-		f.weight.add(u.weight)
-		f.ports = append(f.ports, u.ports...)
-		if pod.controller != "" && controllerOf(other) == pod.controller && !other.Deleting() {
-			f.alike++
-		}
+	node, load := projections.As[*corev1.Node](o), w.Load(o.Key.Name)
+	f := offer{node: node, ready: projections.NodeIsReady(o), has: projections.AmountsOf(node.Status.Allocatable), load: load}
+	if pod.controller != "" {
+		f.alike = load.Controllers[pod.controller]
 	}
 	return f
 }
@@ -118,7 +105,7 @@ func elsewhere(pod demand, o offer) []string {
 }
 
 func portTaken(pod demand, o offer) []string {
-	if clash(pod.ports, o.ports) {
+	if clash(pod.Ports, o.load.Ports) {
 		return []string{"node(s) didn't have free ports for the requested pod ports"}
 	}
 	return nil
@@ -127,11 +114,11 @@ func portTaken(pod demand, o offer) []string {
 // full names everything the node has too little of.
 func full(pod demand, o offer) []string {
 	var short []string
-	if limit, ok := o.has[corev1.ResourcePods]; ok && o.pods+1 > limit {
+	if limit, ok := o.has[corev1.ResourcePods]; ok && int64(o.load.Pods)+1 > limit {
 		short = append(short, "Too many pods")
 	}
-	for _, name := range slices.Sorted(maps.Keys(pod.requests)) {
-		if n := pod.requests[name]; n > 0 && n > o.has[name]-o.taken[name] {
+	for _, name := range slices.Sorted(maps.Keys(pod.Requests)) {
+		if n := pod.Requests[name]; n > 0 && n > o.has[name]-o.load.Requests[name] {
 			short = append(short, "Insufficient "+string(name))
 		}
 	}

@@ -65,7 +65,7 @@ func waits(o *projections.Object) bool {
 // those that wait longest.
 func waiting(w *projections.World) []events.Key {
 	var pods []*projections.Object
-	for o := range w.List(projections.Pods, "") {
+	for o := range w.PodsOnNode("") {
 		if waits(o) {
 			pods = append(pods, o)
 		}

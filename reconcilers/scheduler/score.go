@@ -35,7 +35,7 @@ func room(pod demand, o offer) int {
 	names := []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory}
 	for _, name := range names {
 		if has := o.has[name]; has > 0 {
-			free := float64(has) - float64(o.weight[name]) - float64(pod.weight[name])
+			free := float64(has) - float64(o.load.Weight[name]) - float64(pod.Weight[name])
 			total += int(100 * max(free, 0) / float64(has))
 		}
 	}
