@@ -81,15 +81,14 @@ func (f *Feeder) startOver() { f.seen, f.nodes = 0, map[string]*fed{} }
 
 // catchUp feeds what changed and returns a channel closed at the next change.
 func (f *Feeder) catchUp(ctx context.Context) (<-chan struct{}, error) {
-	w := f.World.Current()
 	changes, next, err := f.World.Changes("", f.seen)
-	if f.seen == 0 || err != nil {
+	w := f.World.Current() // not older than the changes: else a ConfigMap among them would be fed as it was
+	if w.Seq() > 0 && (f.seen == 0 || err != nil) {
 		f.seen = w.Seq()
-		_, next, err = f.World.Changes("", f.seen)
-		if err != nil {
+		if err := f.feedAll(ctx, w); err != nil {
 			return nil, err
 		}
-		return next, f.feedAll(ctx, w)
+		return f.catchUp(ctx) // with what has come meanwhile
 	}
 	for _, c := range changes {
 		if err := f.feedChange(ctx, w, c); err != nil {
@@ -201,7 +200,7 @@ func (f *Feeder) feedPod(ctx context.Context, w *projections.World, node string,
 	if gone {
 		delete(n.pods, pod.Key)
 		delete(n.needs, pod.Key)
-		return f.dropUnused(ctx, w, node)
+		return f.dropUnused(ctx, node)
 	}
 	n.pods[pod.Key] = item.UID
 	return nil
@@ -260,7 +259,7 @@ func (f *Feeder) configuration(o *projections.Object) (json.RawMessage, error) {
 }
 
 // dropUnused takes from a node what none of its pods uses any longer.
-func (f *Feeder) dropUnused(ctx context.Context, w *projections.World, node string) error {
+func (f *Feeder) dropUnused(ctx context.Context, node string) error {
 	n := f.node(node)
 	needed := map[use]bool{}
 	for _, uses := range n.needs {
@@ -273,7 +272,8 @@ func (f *Feeder) dropUnused(ctx context.Context, w *projections.World, node stri
 			continue
 		}
 		if seq > 0 {
-			if err := f.put(ctx, node, events.FeedItem{Kind: u.table, UID: n.uids[u], Seq: w.Seq(), Gone: true}); err != nil {
+			// With the sequence of what it takes away: the same version may come again.
+			if err := f.put(ctx, node, events.FeedItem{Kind: u.table, UID: n.uids[u], Seq: seq, Gone: true}); err != nil {
 				return err
 			}
 		}

@@ -94,7 +94,7 @@ func TestFeederGivesANodeWhatItsPodsUse(t *testing.T) {
 	b.put(t, projections.ConfigMaps, "configmap", "settings", &corev1.ConfigMap{ObjectMeta: meta("settings")})
 	b.put(t, projections.ConfigMaps, "configmap", "unused", &corev1.ConfigMap{ObjectMeta: meta("unused")})
 	b.put(t, projections.Secrets, "secret", "password", &corev1.Secret{ObjectMeta: meta("password"), Data: map[string][]byte{"p": []byte("sealed")}})
-	b.put(t, projections.Pods, "pod", "web", &corev1.Pod{ObjectMeta: meta("web"), Spec: corev1.PodSpec{
+	spec := corev1.PodSpec{
 		NodeName: "n1",
 		Containers: []corev1.Container{{
 			Name:    "main",
@@ -103,7 +103,8 @@ func TestFeederGivesANodeWhatItsPodsUse(t *testing.T) {
 				LocalObjectReference: corev1.LocalObjectReference{Name: "password"}, Key: "p",
 			}}}},
 		}},
-	}})
+	}
+	b.put(t, projections.Pods, "pod", "web", &corev1.Pod{ObjectMeta: meta("web"), Spec: spec})
 	b.put(t, projections.Pods, "pod", "other", &corev1.Pod{ObjectMeta: meta("other"), Spec: corev1.PodSpec{NodeName: "n2"}})
 
 	feeder := controlplane.NewFeeder(controlplane.FeederConfig{
@@ -143,5 +144,11 @@ func TestFeederGivesANodeWhatItsPodsUse(t *testing.T) {
 	b.record(t, projections.Removed(web, events.TypeOf("pod", events.FactDeleted), events.Ref{}))
 	for _, id := range []string{"pods/uid-web", "configmaps/uid-settings", "secrets/uid-password"} {
 		n1.await(t, id, false)
+	}
+
+	// The same versions come again for the next pod.
+	b.put(t, projections.Pods, "pod", "next", &corev1.Pod{ObjectMeta: meta("next"), Spec: spec})
+	for _, id := range []string{"pods/uid-next", "configmaps/uid-settings", "secrets/uid-password"} {
+		n1.await(t, id, true)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,8 +30,10 @@ type RunnerConfig struct {
 type Runner struct {
 	RunnerConfig
 
-	queue queue
-	seen  uint64 // changes up to here have woken their objects
+	queue   queue
+	seen    uint64  // changes up to here have woken their objects
+	single  int     // so many objects are decided one at a time
+	trouble backoff // how long to pause when the log takes nothing
 }
 
 // NewRunner makes a Runner; it does nothing before [Runner.Run].
@@ -47,24 +50,23 @@ func (r *Runner) Run(ctx context.Context) error {
 		return nil
 	}
 	r.wakeAll()
-	for {
+	for ctx.Err() == nil {
 		next := r.wakeChanged()
-		key, due := r.queue.pop(r.Now())
-		if due {
-			if err := r.decide(ctx, key); err != nil {
-				return err
-			}
+		done, err := r.turn(ctx)
+		if err != nil {
+			return err
+		}
+		if done {
 			continue
 		}
-		if !r.wait(ctx, next) {
-			return nil
-		}
+		r.wait(ctx, next)
 	}
+	return nil
 }
 
-// wait returns when something changed or somebody wanted to be asked again,
-// false if ctx ended.
-func (r *Runner) wait(ctx context.Context, changed <-chan struct{}) bool {
+// wait returns when something changed, somebody wanted to be asked again, or ctx
+// ended.
+func (r *Runner) wait(ctx context.Context, changed <-chan struct{}) {
 	var alarm <-chan time.Time
 	if at, ok := r.queue.earliest(); ok {
 		t := time.NewTimer(at.Sub(r.Now()))
@@ -73,11 +75,8 @@ func (r *Runner) wait(ctx context.Context, changed <-chan struct{}) bool {
 	}
 	select {
 	case <-changed:
-		return true
 	case <-alarm:
-		return true
 	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -113,35 +112,143 @@ func (r *Runner) wakeChanged() <-chan struct{} {
 	return next
 }
 
-// decide asks the reconciler about one object and appends its answer.
-func (r *Runner) decide(ctx context.Context, key events.Key) error {
-	w := r.World.Current()
-	facts, again := r.Reconciler.Decide(w, key, r.Now())
-	if !again.IsZero() {
-		r.queue.addAt(key, again)
+// turn asks the reconciler about the objects whose turn it is and appends its
+// answers. done is false if nobody's turn has come.
+//
+// Several objects are decided in one go, each on a World in which the answers
+// before it are folded already, and many answers are appended as one batch: that
+// is one write to the disk. If the log refuses it, nothing was recorded, and the
+// objects are decided one at a time.
+func (r *Runner) turn(ctx context.Context) (done bool, err error) {
+	base := r.World.Current()
+	answers := r.decide(base)
+	if len(answers) == 0 {
+		return false, nil
 	}
-	var last uint64
-	for _, p := range facts {
-		seq, err := r.record(ctx, p, w.Seq())
-		if err != nil {
-			return r.failed(ctx, key, p, err)
+	var all []events.Proposal
+	for _, a := range answers {
+		all = append(all, a.facts...)
+	}
+	if len(all) >= batchFrom {
+		last, err := AppendSure(ctx, r.Log, all...)
+		if err == nil {
+			for _, a := range answers {
+				r.queue.calm(a.key)
+			}
+			return true, r.await(ctx, last)
 		}
-		last = seq
+		if len(answers) > 1 || !errors.Is(err, events.ErrConflict) {
+			r.single = len(answers)
+			for _, a := range answers {
+				r.queue.add(a.key)
+			}
+			return true, ignoreEnd(ctx, r.unless(ctx, err))
+		}
 	}
-	r.queue.calm(key)
-	if last == 0 {
+	return true, r.appendEach(ctx, answers, base.Seq())
+}
+
+// unless logs an error that is no conflict, and pauses: the log is in trouble.
+func (r *Runner) unless(ctx context.Context, err error) error {
+	if errors.Is(err, events.ErrConflict) || ctx.Err() != nil {
 		return nil
 	}
+	r.Logger.Error("decisions could not be recorded", zap.Error(err))
+	r.trouble.sleep(ctx)
+	return nil
+}
+
+// answer is what the reconciler said about one object.
+type answer struct {
+	key   events.Key
+	facts []events.Proposal
+}
+
+// decide asks about as many objects as fit in a batch.
+func (r *Runner) decide(base *projections.World) []answer {
+	var answers []answer
+	most := batchMost
+	if r.single > 0 {
+		most, r.single = 1, r.single-1
+	}
+	w, now, total := base, r.Now(), 0
+	for total < most {
+		key, due := r.queue.pop(now)
+		if !due {
+			break
+		}
+		facts, again := r.Reconciler.Decide(w, key, now)
+		if total > 0 && (total+len(facts) > batchLimit || beyond(facts, base.Seq())) {
+			r.queue.add(key) // it needs what is not recorded yet
+			break
+		}
+		if !again.IsZero() {
+			r.queue.addAt(key, again)
+		}
+		for i := range facts {
+			facts[i] = r.stamp(facts[i], now)
+			if most > 1 {
+				w, _ = w.Fold(events.Recorded{Event: facts[i].Event, Seq: w.Seq() + 1, Stored: now})
+			}
+		}
+		answers = append(answers, answer{key, facts})
+		total += max(len(facts), 1)
+	}
+	return answers
+}
+
+const (
+	// batchFrom is from how many facts on one atomic batch is faster than as many
+	// single appends.
+	batchFrom = 20
+	// batchMost is how many decisions and facts a turn collects, and batchLimit
+	// how many facts the log takes at once.
+	batchMost  = 256
+	batchLimit = 1000
+)
+
+// beyond reports whether facts refer to events that are not recorded yet.
+func beyond(facts []events.Proposal, seq uint64) bool {
+	return slices.ContainsFunc(facts, func(p events.Proposal) bool { return p.After > seq || p.CauseAt > seq })
+}
+
+func (r *Runner) stamp(p events.Proposal, now time.Time) events.Proposal {
+	p.ID, p.Time = r.NewID(), now.UTC()
+	p.Source = events.ReconcilerSource(r.Reconciler.Name)
+	p.Actor = events.Actor("reconciler:" + r.Reconciler.Name)
+	return p
+}
+
+// appendEach appends answers in their order. Once one is refused, those behind it
+// are decided anew: they were decided as if it had been recorded.
+func (r *Runner) appendEach(ctx context.Context, answers []answer, folded uint64) error {
+	var last uint64
+	for i, a := range answers {
+		for _, p := range a.facts {
+			seq, err := r.record(ctx, p, folded)
+			if err != nil {
+				for _, behind := range answers[i+1:] {
+					r.queue.add(behind.key)
+				}
+				return r.failed(ctx, a.key, p, err)
+			}
+			last = seq
+		}
+		r.queue.calm(a.key)
+	}
+	return r.await(ctx, last)
+}
+
+// await waits until the World has what was recorded last.
+func (r *Runner) await(ctx context.Context, last uint64) error {
+	r.trouble = 0
 	_, err := r.World.Await(ctx, last)
 	return ignoreEnd(ctx, err)
 }
 
-// record stamps and appends one proposal that was decided on the World at
-// folded; an unknown outcome is made known by repeating the same proposal.
+// record appends one proposal that was decided on the World at folded; an unknown
+// outcome is made known by repeating the same proposal.
 func (r *Runner) record(ctx context.Context, p events.Proposal, folded uint64) (uint64, error) {
-	p.ID, p.Time = r.NewID(), r.Now().UTC()
-	p.Source = events.ReconcilerSource(r.Reconciler.Name)
-	p.Actor = events.Actor("reconciler:" + r.Reconciler.Name)
 	seq, err := AppendSure(ctx, r.Log, p)
 	if !errors.Is(err, events.ErrConflict) || p.After != 0 || p.Subject.Half != events.Actual {
 		return seq, err

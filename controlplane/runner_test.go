@@ -184,6 +184,58 @@ func TestRunnerLooksAgainAfterAConflict(t *testing.T) {
 	}
 }
 
+// Many decisions are one append; a log that refuses it gets them one by one.
+func TestRunnerAppendsManyAtOnce(t *testing.T) {
+	const many = 50
+	for name, refuse := range map[string]error{"taken": nil, "refused": events.ErrConflict, "in trouble": events.ErrTemporary} {
+		t.Run(name, func(t *testing.T) {
+			var calls, largest atomic.Int64
+			b := newBench(t, memlog.Config{Fail: func(ps []events.Proposal) error {
+				largest.Store(max(largest.Load(), int64(len(ps))))
+				if len(ps) > 1 {
+					return refuse
+				}
+				return nil
+			}})
+			for i := range many {
+				b.create(t, fmt.Sprintf("c%d", i))
+			}
+			if _, err := b.world.Await(t.Context(), many+1); err != nil {
+				t.Fatal(err)
+			}
+			b.run(t, b.runner(marker(&calls)).Run)
+			for i := range many {
+				b.await(t, "freed", freed(fmt.Sprintf("c%d", i)))
+			}
+			if largest.Load() != many {
+				t.Errorf("the largest append had %d facts, want %d", largest.Load(), many)
+			}
+		})
+	}
+}
+
+// A runner whose log takes nothing ends with its context all the same: newBench
+// waits for that.
+func TestRunnerEndsWhileTheLogTakesNothing(t *testing.T) {
+	var calls atomic.Int64
+	tried := make(chan struct{}, 1)
+	b := newBench(t, memlog.Config{Fail: func(ps []events.Proposal) error {
+		if len(ps) == 1 {
+			return nil
+		}
+		select {
+		case tried <- struct{}{}:
+		default:
+		}
+		return errors.New("no connection")
+	}})
+	for i := range 50 {
+		b.create(t, fmt.Sprintf("c%d", i))
+	}
+	b.run(t, b.runner(marker(&calls)).Run)
+	<-tried
+}
+
 func TestRunnerRepeatsWhatMayHaveBeenLost(t *testing.T) {
 	var calls, losses atomic.Int64
 	b := newBench(t, memlog.Config{Lose: func(ps []events.Proposal) error {

@@ -256,7 +256,11 @@ func indexKeys(o *Object) [][]byte {
 	for _, ref := range o.Owners() {
 		keys = append(keys, indexKey(byOwner, string(ref.UID), o.Key))
 	}
-	if o.Key.GroupResource() == Pods {
+	table := o.Key.GroupResource()
+	if (table == Pods || table == ReplicaSets) && o.Controller() == nil {
+		keys = append(keys, indexKey(unowned, table+sep+o.Key.Namespace, o.Key))
+	}
+	if table == Pods {
 		keys = append(keys, indexKey(byNode, o.NodeName(), o.Key))
 	}
 	return keys

@@ -113,6 +113,11 @@ func (w *World) Dependents(uid types.UID) iter.Seq[*Object] {
 // It is known for as long as the object's Kubernetes Events are.
 func (w *World) Departed(uid types.UID) (events.Ref, bool) { return w.gone.Get([]byte(uid)) }
 
+// Free yields the pods or ReplicaSets of a namespace that no controller has.
+func (w *World) Free(table, namespace string) iter.Seq[*Object] {
+	return w.indexed(unowned, table+sep+namespace)
+}
+
 // PodsOnNode yields the pods bound to a node; for an empty name, those bound to none.
 func (w *World) PodsOnNode(node string) iter.Seq[*Object] { return w.indexed(byNode, node) }
 
@@ -121,6 +126,7 @@ const (
 	byUID   = 'u'
 	byOwner = 'o'
 	byNode  = 'n'
+	unowned = 'f' // by table and namespace, of the kinds that a controller can claim
 	ofEvent = 'e' // Kubernetes Events by the uid of what they are about
 	expiry  = 'x' // uids of deleted objects by the time their Kubernetes Events are dropped
 )

@@ -29,15 +29,15 @@ func ClaimOf(w *projections.World, owner *projections.Object, table string, sele
 	if !ok {
 		return c
 	}
-	for o := range w.List(table, owner.Key.Namespace) {
-		if o.Deleting() {
-			continue
-		}
-		ref, fits := o.Controller(), matches.Matches(labels.Set(o.Labels()))
-		switch {
-		case ref == nil && fits:
+	for o := range w.Free(table, owner.Key.Namespace) {
+		if !o.Deleting() && matches.Matches(labels.Set(o.Labels())) {
 			c.Adopt = append(c.Adopt, o)
-		case ref != nil && ref.UID == owner.UID() && !fits:
+		}
+	}
+	for o := range w.Dependents(owner.UID()) {
+		ref := o.Controller()
+		mine := ref != nil && ref.UID == owner.UID() && o.Key.GroupResource() == table && o.Key.Namespace == owner.Key.Namespace
+		if mine && !o.Deleting() && !matches.Matches(labels.Set(o.Labels())) {
 			c.Release = append(c.Release, o)
 		}
 	}

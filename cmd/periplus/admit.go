@@ -23,7 +23,7 @@ import (
 
 // Files of those who connect to the embedded server from other processes.
 const (
-	natsCredsFile  = "nats.creds"
+	natsCredsFile  = "nats.creds" //nolint:gosec // the name of a file
 	natsReaderFile = "nats-reader.creds"
 	natsKeyFile    = "pki/nats.pem" // the server's key and certificate
 )

@@ -133,7 +133,7 @@ func (c *running) connectLog(ctx context.Context, cfg logConfig, main *jetstream
 
 // advise says what an operator can do about a damaged log.
 func advise(err error, d dataDir, cfg logConfig) error {
-	var damage *jetstream.Damage
+	var damage *jetstream.DamageError
 	if !errors.As(err, &damage) {
 		return err
 	}

@@ -1,11 +1,17 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"periplus.dev/events"
 	"periplus.dev/events/jetstream"
@@ -56,6 +62,89 @@ func BenchmarkAppend(b *testing.B) {
 			}
 			b.ReportMetric(float64(n.Load())/b.Elapsed().Seconds(), "events/s")
 		})
+	}
+}
+
+// BenchmarkAppendToRaw compares appends with plain JetStream publishes of the
+// same bytes on the same server, in turns, so that a busy disk slows both.
+func BenchmarkAppendToRaw(b *testing.B) {
+	for _, test := range []struct {
+		name     string
+		interval time.Duration
+		join     int
+	}{{"sync", 0, 0}, {"interval 1s", time.Second, -1}} {
+		for _, writers := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%s/%d writers", test.name, writers), func(b *testing.B) {
+				s := start(b, jetstream.Config{SyncInterval: test.interval, Listen: "127.0.0.1:0", Token: "t"})
+				l := open(b, s, jetstream.LogConfig{JoinFrom: test.join})
+				raw := rawPublisher(b, s)
+				var n atomic.Int64
+				var ours, theirs []float64
+				for b.Loop() {
+					for range 5 {
+						theirs = append(theirs, rate(b, writers, func() error { return raw(n.Add(1)) }))
+						ours = append(ours, rate(b, writers, func() error {
+							_, err := l.Append(b.Context(), created(fmt.Sprint("c", n.Add(1)), events.FactCreated, 0))
+							return err
+						}))
+					}
+				}
+				slices.Sort(ours)
+				slices.Sort(theirs)
+				b.ReportMetric(ours[len(ours)/2], "appends/s")
+				b.ReportMetric(theirs[len(theirs)/2], "publishes/s")
+				b.ReportMetric(ours[len(ours)/2]/theirs[len(theirs)/2], "ratio")
+			})
+		}
+	}
+}
+
+// rate has writers work for a while and returns how often all of them together
+// have done it a second.
+func rate(b *testing.B, writers int, do func() error) float64 {
+	b.Helper()
+	const each = 300 * time.Millisecond
+	began := time.Now()
+	var g errgroup.Group
+	var n atomic.Int64
+	for range writers {
+		g.Go(func() error {
+			for time.Since(began) < each {
+				if err := do(); err != nil {
+					return err
+				}
+				n.Add(1)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return float64(n.Load()) / time.Since(began).Seconds()
+}
+
+// rawPublisher publishes a message of the size of an event, and waits for its
+// acknowledgement, into a stream without anything that a log asks for.
+func rawPublisher(b *testing.B, s *jetstream.Server) func(n int64) error {
+	b.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(jetstream.InProcess(s)), nats.UserInfo(jetstream.LogUser, "t"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	api, err := js.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, err = api.CreateStream(b.Context(), js.StreamConfig{Name: "RAW", Subjects: []string{"raw.>"}, Storage: js.FileStorage})
+	if err != nil {
+		b.Fatal(err)
+	}
+	size := bytes.Repeat([]byte("x"), 512)
+	return func(n int64) error {
+		_, err := api.Publish(b.Context(), fmt.Sprint("raw.c", n), size)
+		return err
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -14,9 +15,9 @@ import (
 	"periplus.dev/events"
 )
 
-// Damage says from where on a log is not what it was. It wraps [events.ErrGap].
+// DamageError says from where on a log is not what it was. It wraps [events.ErrGap].
 // Nothing was changed: the server has not touched the files.
-type Damage struct {
+type DamageError struct {
 	Stream string
 	Seq    uint64 // first event that is missing or cannot be read
 	Head   uint64 // last event that was acknowledged, as far as is known
@@ -24,7 +25,7 @@ type Damage struct {
 	Reason string
 }
 
-func (d *Damage) Error() string {
+func (d *DamageError) Error() string {
 	at := ""
 	if d.Where != "" {
 		at = " (" + d.Where + ")"
@@ -34,7 +35,7 @@ func (d *Damage) Error() string {
 }
 
 // Unwrap makes it an [events.ErrGap].
-func (d *Damage) Unwrap() error { return events.ErrGap }
+func (d *DamageError) Unwrap() error { return events.ErrGap }
 
 // checker compares the files of a directory with what was acknowledged, before
 // the server opens them.
@@ -50,7 +51,7 @@ type checker struct {
 const checkNow = 256 << 20
 
 // later checks what was left out; nil if nothing was.
-type later func(context.Context) (*Damage, error)
+type later func(context.Context) (*DamageError, error)
 
 // logs are the streams of the directory that are to be whole: those whose head
 // is known.
@@ -64,7 +65,7 @@ func (c *checker) logs() []string {
 
 // check reads the newest blocks of a stream. It returns where the damage is, for
 // cutting, and how to check the rest.
-func (c *checker) check(stream string) (*Damage, *fault, later, error) {
+func (c *checker) check(stream string) (*DamageError, *fault, later, error) {
 	head, err := readHead(headPath(c.dir, stream), stream)
 	if err != nil {
 		c.log.Warn("the head of the log is not known from before", zap.Error(err))
@@ -103,8 +104,8 @@ func (c *checker) check(stream string) (*Damage, *fault, later, error) {
 	return nil, nil, c.rest(stream, head, blocks[:old], s.first), nil
 }
 
-func (c *checker) damage(stream string, head uint64, f *fault) *Damage {
-	d := &Damage{Stream: stream, Seq: f.seq, Head: head, Reason: f.reason}
+func (c *checker) damage(stream string, head uint64, f *fault) *DamageError {
+	d := &DamageError{Stream: stream, Seq: f.seq, Head: head, Reason: f.reason}
 	if f.block.path != "" {
 		d.Where = fmt.Sprintf("%s, byte %d", f.block.path, f.offset)
 	}
@@ -114,8 +115,8 @@ func (c *checker) damage(stream string, head uint64, f *fault) *Damage {
 // split says how many of the blocks are left for later.
 func (c *checker) split(blocks []block) int {
 	size := int64(0)
-	for i := len(blocks) - 1; i >= 0; i-- {
-		if size += blocks[i].size; size > c.most && i < len(blocks)-1 {
+	for i, b := range slices.Backward(blocks) {
+		if size += b.size; size > c.most && i < len(blocks)-1 {
 			return i + 1
 		}
 	}
@@ -124,7 +125,7 @@ func (c *checker) split(blocks []block) int {
 
 // rest checks full blocks, to which the server does not write any more.
 func (c *checker) rest(stream string, head uint64, blocks []block, next uint64) later {
-	return func(ctx context.Context) (*Damage, error) {
+	return func(ctx context.Context) (*DamageError, error) {
 		s := &scan{stream: stream, want: 1}
 		for _, b := range blocks {
 			if ctx.Err() != nil {

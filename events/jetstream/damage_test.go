@@ -146,7 +146,7 @@ func TestDamagedLog(t *testing.T) {
 			before := contents(t, dir)
 			for _, cfg := range []Config{{Dir: dir}, {Dir: dir, CutAt: test.seq + 1}} {
 				s, err := Start(t.Context(), cfg)
-				var d *Damage
+				var d *DamageError
 				if !errors.As(err, &d) || !errors.Is(err, events.ErrGap) || d.Seq != test.seq || d.Head != n || d.Stream != "LOG" {
 					t.Errorf("start: %v, want damage at %d of %d", err, test.seq, n)
 					if err == nil {
@@ -245,7 +245,7 @@ func TestShorterElsewhere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "LOG.head")
 	must(t, os.WriteFile(file, fmt.Appendf(nil, headLine, "LOG", 3, headSum("LOG", 3)), 0o600))
 	_, err := Open(t.Context(), r.conn, LogConfig{HeadFile: file})
-	var d *Damage
+	var d *DamageError
 	if !errors.As(err, &d) || d.Seq != 2 || d.Head != 3 {
 		t.Errorf("open: %v, want damage at 2", err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	js "github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"periplus.dev/events"
@@ -67,7 +68,8 @@ var errStop = errors.New("stop")
 // TestForgedMessages: what is not an event is passed over, counted, and neither
 // blocks its subject nor shows as its last event.
 func TestForgedMessages(t *testing.T) {
-	r := newRig(t, LogConfig{})
+	logger, logs, _ := said("")
+	r := newRig(t, LogConfig{Logger: logger})
 	first := r.must(r.propose("a", events.FactCreated, 0))
 	subject := r.subject(r.propose("a", events.FactCreated, 0).Subject)
 	stolen := r.message(write{Proposal: r.propose("b", events.FactCreated, 0), subject: subject}, false)
@@ -105,6 +107,10 @@ func TestForgedMessages(t *testing.T) {
 	}
 	if n := r.Dropped() - before; n != 3 {
 		t.Errorf("%d messages were counted as dropped, want 3", n)
+	}
+	reports := logs.FilterMessage("message in the log is not a valid event, passed over").FilterField(zap.Uint64("seq", 2))
+	if reports.Len() == 0 {
+		t.Errorf("not reported: %v", logs.All())
 	}
 }
 

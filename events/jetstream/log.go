@@ -88,7 +88,7 @@ var _ events.Log = (*Log)(nil)
 
 // Open makes the stream if it is not there and returns the log in it. The log
 // lives as long as the connection; there is nothing to close. A stream that is
-// not as long as is known is a [Damage]; one with settings that do not suit a log
+// not as long as is known is a [DamageError]; one with settings that do not suit a log
 // and cannot be changed is an error that names them.
 func Open(ctx context.Context, c *Conn, cfg LogConfig) (*Log, error) {
 	cfg = cfg.withDefaults()
@@ -123,7 +123,7 @@ func (l *Log) whole(ctx context.Context, stream js.Stream) error {
 		return fmt.Errorf("read state: %w", err)
 	}
 	s, head := info.State, l.head.sequence()
-	d := &Damage{Stream: l.cfg.Stream, Head: max(head, s.LastSeq)}
+	d := &DamageError{Stream: l.cfg.Stream, Head: max(head, s.LastSeq)}
 	switch {
 	case s.Msgs == 0 && s.LastSeq > 0:
 		d.Seq, d.Reason = 1, fmt.Sprintf("none of %d events is there", s.LastSeq)

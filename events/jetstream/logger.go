@@ -45,7 +45,7 @@ func (s *serverLog) forget() {
 	defer s.mu.Unlock()
 	s.fatal = nil
 	select {
-	case <-s.sick:
+	case <-s.sick: //nolint:errcheck // it is about a server that is gone
 	default:
 	}
 }

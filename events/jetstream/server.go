@@ -43,7 +43,7 @@ type Config struct {
 	// refused below it. Zero: 64 MiB, or a tenth of a small disk; negative: none.
 	Reserve int64
 	// CutAt gives up the rest of a damaged log: everything from that event on,
-	// which has to be the one that [Damage] named, is set aside. Zero: a damaged
+	// which has to be the one that [DamageError] named, is set aside. Zero: a damaged
 	// log is not opened.
 	CutAt uint64
 	// Logger takes what the server says; nil for nothing.
@@ -70,7 +70,7 @@ type Server struct {
 	stop  context.CancelFunc
 	works errgroup.Group
 
-	damage atomic.Pointer[Damage]
+	damage atomic.Pointer[DamageError]
 
 	mu    sync.Mutex
 	port  int
@@ -94,7 +94,7 @@ const tlsTimeout = 5
 
 // Start opens the directory, recovers what is in it and runs a server on it. It
 // returns when the server can be used. A directory that is open elsewhere is an
-// [ErrInUse], a log that is not what it was a [Damage].
+// [ErrInUse], a log that is not what it was a [DamageError].
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -266,7 +266,7 @@ func (s *Server) URL() string {
 
 // Damage is what was found in the older part of the log, which is checked while
 // the server runs already; nil if nothing was found so far.
-func (s *Server) Damage() *Damage { return s.damage.Load() }
+func (s *Server) Damage() *DamageError { return s.damage.Load() }
 
 func (s *Server) checkRest(ctx context.Context, rest []later) {
 	for _, check := range rest {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	js "github.com/nats-io/nats.go/jetstream"
@@ -67,68 +68,43 @@ func openStream(ctx context.Context, api js.JetStream, want js.StreamConfig, log
 
 // adopt sets what a log depends on and says what was otherwise.
 func adopt(set *js.StreamConfig, want js.StreamConfig) []string {
-	var out []string
-	differ := func(name string, have, want any) bool {
-		if reflect.DeepEqual(have, want) {
-			return false
-		}
-		out = append(out, fmt.Sprintf("%s is %s, want %s", name, show(have), show(want)))
-		return true
+	size := want.MaxMsgSize
+	if set.MaxMsgSize == -1 || set.MaxMsgSize > size {
+		size = set.MaxMsgSize // larger ones do no harm
 	}
-	if differ("subjects", set.Subjects, want.Subjects) {
-		set.Subjects = want.Subjects
+	return slices.DeleteFunc([]string{
+		put("subjects", &set.Subjects, want.Subjects),
+		put("storage", &set.Storage, want.Storage),
+		put("retention", &set.Retention, want.Retention),
+		put("discard", &set.Discard, want.Discard),
+		put("maximum age", &set.MaxAge, want.MaxAge),
+		put("maximum of messages", &set.MaxMsgs, want.MaxMsgs),
+		put("maximum of messages of a subject", &set.MaxMsgsPerSubject, want.MaxMsgsPerSubject),
+		put("maximum message size", &set.MaxMsgSize, size),
+		put("duplicate window", &set.Duplicates, want.Duplicates),
+		put("republish", &set.RePublish, want.RePublish),
+		put("direct get", &set.AllowDirect, want.AllowDirect),
+		put("atomic publish", &set.AllowAtomicPublish, want.AllowAtomicPublish),
+		put("deny delete", &set.DenyDelete, want.DenyDelete),
+		put("deny purge", &set.DenyPurge, want.DenyPurge),
+		put("rollup", &set.AllowRollup, false),
+		put("message expiry", &set.AllowMsgTTL, false),
+		put("no acknowledgements", &set.NoAck, false),
+		put("sealed", &set.Sealed, false),
+		put("mirror", &set.Mirror, nil),
+		put("sources", &set.Sources, nil),
+		put("transform", &set.SubjectTransform, nil),
+	}, func(difference string) bool { return difference == "" })
+}
+
+// put sets a value and says what it was, if it was another.
+func put[T any](name string, have *T, want T) string {
+	if reflect.DeepEqual(*have, want) {
+		return ""
 	}
-	if differ("storage", set.Storage, want.Storage) {
-		set.Storage = want.Storage
-	}
-	if differ("retention", set.Retention, want.Retention) {
-		set.Retention = want.Retention
-	}
-	if differ("discard", set.Discard, want.Discard) {
-		set.Discard = want.Discard
-	}
-	if differ("maximum age", set.MaxAge, want.MaxAge) {
-		set.MaxAge = want.MaxAge
-	}
-	if differ("maximum of messages", set.MaxMsgs, want.MaxMsgs) {
-		set.MaxMsgs = want.MaxMsgs
-	}
-	if differ("maximum of messages of a subject", set.MaxMsgsPerSubject, want.MaxMsgsPerSubject) {
-		set.MaxMsgsPerSubject = want.MaxMsgsPerSubject
-	}
-	if differ("duplicate window", set.Duplicates, want.Duplicates) {
-		set.Duplicates = want.Duplicates
-	}
-	if set.MaxMsgSize != -1 && set.MaxMsgSize < want.MaxMsgSize {
-		differ("maximum message size", set.MaxMsgSize, want.MaxMsgSize)
-		set.MaxMsgSize = want.MaxMsgSize
-	}
-	if differ("republish", set.RePublish, want.RePublish) {
-		set.RePublish = want.RePublish
-	}
-	for _, s := range []struct {
-		name string
-		have *bool
-		want bool
-	}{
-		{"direct get", &set.AllowDirect, want.AllowDirect},
-		{"atomic publish", &set.AllowAtomicPublish, want.AllowAtomicPublish},
-		{"deny delete", &set.DenyDelete, want.DenyDelete},
-		{"deny purge", &set.DenyPurge, want.DenyPurge},
-		{"rollup", &set.AllowRollup, false},
-		{"message expiry", &set.AllowMsgTTL, false},
-		{"no acknowledgements", &set.NoAck, false},
-		{"sealed", &set.Sealed, false},
-	} {
-		if differ(s.name, *s.have, s.want) {
-			*s.have = s.want
-		}
-	}
-	if set.Mirror != nil || len(set.Sources) > 0 || set.SubjectTransform != nil {
-		differ("mirror, sources or transform", "set", "none")
-		set.Mirror, set.Sources, set.SubjectTransform = nil, nil, nil
-	}
-	return out
+	was := *have
+	*have = want
+	return fmt.Sprintf("%s is %s, want %s", name, show(was), show(want))
 }
 
 func show(v any) string {

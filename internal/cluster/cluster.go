@@ -213,9 +213,9 @@ func (c *Cluster) startWork(ctx context.Context, work *errgroup.Group) {
 func (c *Cluster) awaitReady(ctx context.Context) error {
 	for {
 		w := c.world.Current()
-		_, next, err := c.world.Changes("", w.Seq())
-		if err != nil {
-			continue // the World moved on meanwhile
+		changes, next, err := c.world.Changes("", w.Seq())
+		if err != nil || len(changes) > 0 {
+			continue // the World moved on meanwhile; next is for what comes after that
 		}
 		if c.isReady(w) {
 			select {
