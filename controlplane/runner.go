@@ -99,8 +99,7 @@ func (r *Runner) wakeChanged() <-chan struct{} {
 	changes, next, err := r.World.Changes("", r.seen)
 	if err != nil {
 		r.wakeAll()
-		_, next, _ = r.World.Changes("", r.seen)
-		return next
+		return r.wakeChanged() // what has come meanwhile
 	}
 	w := r.World.Current()
 	for _, c := range changes {
@@ -142,20 +141,20 @@ func (r *Runner) turn(ctx context.Context) (done bool, err error) {
 			for _, a := range answers {
 				r.queue.add(a.key)
 			}
-			return true, ignoreEnd(ctx, r.unless(ctx, err))
+			r.pause(ctx, err)
+			return true, nil
 		}
 	}
 	return true, r.appendEach(ctx, answers, base.Seq())
 }
 
-// unless logs an error that is no conflict, and pauses: the log is in trouble.
-func (r *Runner) unless(ctx context.Context, err error) error {
+// pause rests after an error that is no conflict: the log is in trouble.
+func (r *Runner) pause(ctx context.Context, err error) {
 	if errors.Is(err, events.ErrConflict) || ctx.Err() != nil {
-		return nil
+		return
 	}
 	r.Logger.Error("decisions could not be recorded", zap.Error(err))
 	r.trouble.sleep(ctx)
-	return nil
 }
 
 // answer is what the reconciler said about one object.

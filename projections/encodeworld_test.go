@@ -266,7 +266,7 @@ func TestDecodeRefusesWhatIsLeftOverOrMissing(t *testing.T) {
 	if _, err := projections.Decode(bytes.NewReader(append(slices.Clone(whole), 0))); err == nil {
 		t.Error("a byte too many was passed over")
 	}
-	for cut := range len(whole) {
+	for cut := range whole {
 		if _, err := projections.Decode(bytes.NewReader(whole[:cut])); err == nil {
 			t.Errorf("the first %d of %d bytes are enough", cut, len(whole))
 		}

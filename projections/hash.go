@@ -80,7 +80,7 @@ func (w *World) Differs(want *World) *Difference {
 	a, inA := following(have)
 	b, inB := following(wanted)
 	for inA || inB {
-		order := 0
+		var order int
 		switch {
 		case !inB:
 			order = -1

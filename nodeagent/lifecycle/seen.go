@@ -75,8 +75,9 @@ func (s *State) seeAttempt(c *Container, r runtime.ContainerState, now time.Time
 		return append(facts, s.lost(c, now)...)
 	case runtime.Exited:
 		return append(facts, s.exited(c, ending(r), now)...)
+	default:
+		return facts
 	}
-	return facts
 }
 
 // supersede notes an earlier attempt that is still there.
