@@ -78,7 +78,7 @@ func (s *Snapshotter) Run(ctx context.Context) error {
 			if w := s.World.Current(); s.Settle == 0 && w.Seq() > s.saved+maxTail {
 				s.save(w)
 			}
-			return nil //nolint:nilerr // it was to end
+			return nil
 		}
 		begun := s.Now()
 		s.save(w)

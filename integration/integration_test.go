@@ -58,6 +58,11 @@ func run(m *testing.M) (status int) {
 		fmt.Fprintln(os.Stderr, "integration:", err)
 		return 1
 	}
+	// Where testscript makes its folders: with -run it forgets to remove the last one.
+	if err := os.Setenv("GOTMPDIR", given.top); err != nil {
+		fmt.Fprintln(os.Stderr, "integration:", err)
+		return 1
+	}
 	before := findLeftovers(given.top)
 	status = m.Run()
 	for _, l := range since(before, findLeftovers(given.top)) {

@@ -17,5 +17,8 @@
 // wait for a sequence and follow the changes of a table. It starts no goroutine:
 // its owner calls [Projection.Fold] with each event.
 //
+// [World.Encode] and [Decode] carry a World over a restart, and [World.Hash] names
+// it by its contents. Whoever changes what a fold means raises [FoldVersion].
+//
 // Start reading at [World.Fold] in fold.go.
 package projections

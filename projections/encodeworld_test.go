@@ -133,7 +133,7 @@ func TestDecodedWorldIsTheSame(t *testing.T) {
 		for _, r := range j.log[:cut] {
 			original, _ = original.Fold(r)
 		}
-		decoded, err := projections.Decode(bytes.NewReader(encoded(t, original)))
+		decoded, err := projections.Decode(bytes.NewReader(encoded(t, original)), projections.InTurn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -225,7 +225,7 @@ func TestDecodedIndexOfForgedUID(t *testing.T) {
 		if removed != "" {
 			v.record(projections.Removed(v.object(podKey(removed)), events.TypeOf("pod", events.FactDeleted), events.Ref{}))
 		}
-		got, err := projections.Decode(bytes.NewReader(encoded(t, v.world)))
+		got, err := projections.Decode(bytes.NewReader(encoded(t, v.world)), projections.InTurn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,7 +246,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(encoded(f, j.world))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		w, err := projections.Decode(bytes.NewReader(raw))
+		w, err := projections.Decode(bytes.NewReader(raw), projections.InTurn)
 		if err != nil {
 			return
 		}
@@ -263,11 +263,11 @@ func TestDecodeRefusesWhatIsLeftOverOrMissing(t *testing.T) {
 	j := &journey{world: projections.Empty(), now: start}
 	j.begin()
 	whole := encoded(t, j.world)
-	if _, err := projections.Decode(bytes.NewReader(append(slices.Clone(whole), 0))); err == nil {
+	if _, err := projections.Decode(bytes.NewReader(append(slices.Clone(whole), 0)), projections.InTurn); err == nil {
 		t.Error("a byte too many was passed over")
 	}
 	for cut := range whole {
-		if _, err := projections.Decode(bytes.NewReader(whole[:cut])); err == nil {
+		if _, err := projections.Decode(bytes.NewReader(whole[:cut]), projections.InTurn); err == nil {
 			t.Errorf("the first %d of %d bytes are enough", cut, len(whole))
 		}
 	}

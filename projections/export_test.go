@@ -13,5 +13,9 @@ func Insides(w *World) []string {
 	for uid, ref, ok := gone.Next(); ok; uid, ref, ok = gone.Next() {
 		all = append(all, fmt.Sprintf("%q left at %v", uid, ref))
 	}
+	loads := w.loads.Root().Iterator()
+	for node, l, ok := loads.Next(); ok; node, l, ok = loads.Next() {
+		all = append(all, fmt.Sprintf("%q takes %v", node, l))
+	}
 	return append(all, fmt.Sprint(w.counts))
 }

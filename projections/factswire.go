@@ -276,12 +276,48 @@ func (e *encoder) derived(v derived) {
 func (d *decoder) derived() derived {
 	var v derived
 	v.warning = d.bool()
-	v.reason, v.message, v.container = d.word(), d.text(), d.word()
+	v.reason, v.message, v.container = d.word(), d.word(), d.word()
 	v.seq, v.time, v.source = d.uint(), d.time(), d.word()
 	v.ref = corev1.ObjectReference{
-		Kind: d.word(), Namespace: d.word(), Name: d.text(), UID: types.UID(d.text()),
+		Kind: d.word(), Namespace: d.word(), Name: d.word(), UID: types.UID(d.word()),
 		APIVersion: d.word(), ResourceVersion: d.text(), FieldPath: d.word(),
 	}
 	v.uid = types.UID(d.text())
 	return v
+}
+
+func (e *encoder) load(l Load) {
+	e.int(l.Pods)
+	e.amounts(l.Requests)
+	e.amounts(l.Weight)
+	e.uint(uint64(len(l.Ports)))
+	for _, p := range l.Ports {
+		e.text(p.IP)
+		e.text(string(p.Protocol))
+		e.int(int(p.Port))
+	}
+	putMap(e, l.Controllers, func(uid types.UID, n int) {
+		e.text(string(uid))
+		e.int(n)
+	})
+}
+
+func (d *decoder) load() Load {
+	l := Load{Pods: d.int(), Requests: d.amounts(), Weight: d.amounts()}
+	for range d.count() {
+		l.Ports = append(l.Ports, HostPort{IP: d.word(), Protocol: corev1.Protocol(d.word()), Port: int32(d.int())})
+	}
+	l.Controllers = getMap(d, func() (types.UID, int) { return types.UID(d.text()), d.int() })
+	return l
+}
+
+func (e *encoder) amounts(a Amounts) {
+	putMap(e, a, func(name corev1.ResourceName, n int64) {
+		e.text(string(name))
+		e.int(int(n))
+	})
+}
+
+func (d *decoder) amounts() Amounts {
+	return getMap(d, func() (corev1.ResourceName, int64) { return corev1.ResourceName(d.word()), int64(d.int()) })
 }

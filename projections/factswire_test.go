@@ -74,7 +74,7 @@ func TestFactsSurvive(t *testing.T) {
 			for _, f := range []facts{whole.Interface().(facts), empty} {
 				var e encoder
 				e.facts(f)
-				d := decoder{data: slices.Clone(e.buf), words: map[string]string{}}
+				d := decoder{data: slices.Clone(e.buf)}
 				back := d.facts()
 				if err := d.end(); err != nil || e.err != nil {
 					t.Fatal(err, e.err)
@@ -88,7 +88,7 @@ func TestFactsSurvive(t *testing.T) {
 					t.Errorf("came back as\n%s\nand was\n%s", got, want)
 				}
 				for cut := range len(e.buf) {
-					d := decoder{data: slices.Clone(e.buf[:cut]), words: map[string]string{}}
+					d := decoder{data: slices.Clone(e.buf[:cut])}
 					d.facts()
 					if d.end() == nil {
 						t.Errorf("of %d bytes the first %d are enough", len(e.buf), cut)
@@ -96,6 +96,21 @@ func TestFactsSurvive(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Nor is what is taken of a node.
+func TestLoadSurvives(t *testing.T) {
+	var whole Load
+	(&fill{}).value(t, reflect.ValueOf(&whole).Elem(), "")
+	for _, l := range []Load{whole, {}} {
+		var e encoder
+		e.load(l)
+		d := decoder{data: e.buf}
+		back := d.load()
+		if err := d.end(); err != nil || dump(back) != dump(l) {
+			t.Errorf("came back as\n%s\nand was\n%s, %v", dump(back), dump(l), err)
+		}
 	}
 }
 

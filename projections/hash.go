@@ -124,6 +124,7 @@ func beside(w *World) string {
 	var e encoder
 	e.world(w)
 	e.departed(w)
+	e.loads(w)
 	return string(e.buf)
 }
 

@@ -86,7 +86,7 @@ func (e *encoder) json(v any) {
 type decoder struct {
 	data  []byte
 	err   error
-	words map[string]string // texts that many records have, each kept once
+	words [maxWords]string // texts that were read lately, by a hash of theirs
 }
 
 func (d *decoder) fail() {
@@ -140,20 +140,22 @@ func (d *decoder) text() string { return string(d.view()) }
 
 func (d *decoder) bytes() []byte { return slices.Clone(d.view()) }
 
-// maxWords bounds what a decoder remembers of texts.
-const maxWords = 1 << 14
+// maxWords is how many texts a decoder remembers.
+const maxWords = 1 << 12
 
-// word reads a text that many records have, such as a namespace.
+// word reads a text that other records nearby have as well, such as a namespace,
+// so that it is kept once.
 func (d *decoder) word() string {
 	b := d.view()
-	if s, ok := d.words[string(b)]; ok {
-		return s
+	h := uint32(2166136261)
+	for _, c := range b {
+		h = (h ^ uint32(c)) * 16777619
 	}
-	s := string(b)
-	if len(d.words) < maxWords {
-		d.words[s] = s
+	known := &d.words[(h^h>>16)%maxWords]
+	if *known != string(b) {
+		*known = string(b)
 	}
-	return s
+	return *known
 }
 
 func (d *decoder) time() time.Time {
@@ -161,7 +163,7 @@ func (d *decoder) time() time.Time {
 	return time.Unix(int64(seconds)-secondsToUnix, int64(nanos)).UTC()
 }
 
-func (d *decoder) ref() events.Ref { return events.Ref{Seq: d.uint(), ID: d.text(), Change: d.text()} }
+func (d *decoder) ref() events.Ref { return events.Ref{Seq: d.uint(), ID: d.text(), Change: d.word()} }
 
 func (d *decoder) key() events.Key {
 	return events.Key{Group: d.word(), Resource: d.word(), Namespace: d.word(), Name: d.text()}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"periplus.dev/events"
 	"periplus.dev/projections"
@@ -125,7 +126,7 @@ func readState(f *os.File, h header) (*projections.World, error) {
 		return nil, fmt.Errorf("it has %d bytes of state, of %d", has, h.Bytes)
 	}
 	sum := sha256.New()
-	w, err := projections.Decode(io.TeeReader(f, sum))
+	w, err := projections.Decode(io.TeeReader(f, sum), atOnce)
 	if err != nil {
 		return nil, err
 	}
@@ -136,4 +137,12 @@ func readState(f *os.File, h header) (*projections.World, error) {
 		return nil, fmt.Errorf("its state is at event %d, not at %d", w.Seq(), h.Seq)
 	}
 	return w, nil
+}
+
+// atOnce is a [projections.Both] for two cores.
+func atOnce(a, b func()) {
+	var other sync.WaitGroup
+	other.Go(b)
+	a()
+	other.Wait()
 }

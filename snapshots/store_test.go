@@ -316,10 +316,11 @@ func TestHeaderIsALineOfJSON(t *testing.T) {
 	}
 	line, _, _ := bytes.Cut(raw, []byte("\n"))
 	var h struct {
-		Format, FoldVersion int
-		Seq                 uint64
-		ID                  string
-		Bytes               int
+		Format      int    `json:"format"`
+		FoldVersion int    `json:"foldVersion"`
+		Seq         uint64 `json:"seq"`
+		ID          string `json:"id"`
+		Bytes       int    `json:"bytes"`
 	}
 	if err := json.Unmarshal(line, &h); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func newUpCommand() *cobra.Command {
 		Long: `Start the log, the Kubernetes API, the reconcilers and a node in one process.
 
 The data directory holds kubeconfig, periplus.pid, periplus.log, log/ (the events),
-keys/, pki/ and node/. Starting again on the same directory goes on where the
+snapshots/, keys/, pki/ and node/. Starting again on the same directory goes on where the
 cluster stopped; running containers are taken back as they are.
 
 A real node runs containers with containerd and needs root. With --hollow-nodes

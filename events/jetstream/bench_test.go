@@ -75,7 +75,7 @@ func BenchmarkAppendToRaw(b *testing.B) {
 	}{{"sync", 0, 0}, {"interval 1s", time.Second, -1}} {
 		for _, writers := range []int{1, 32} {
 			b.Run(fmt.Sprintf("%s/%d writers", test.name, writers), func(b *testing.B) {
-				s := start(b, jetstream.Config{SyncInterval: test.interval, Listen: "127.0.0.1:0", Token: "t"})
+				s := start(b, jetstream.Config{SyncInterval: test.interval})
 				l := open(b, s, jetstream.LogConfig{JoinFrom: test.join})
 				raw := rawPublisher(b, s)
 				var n atomic.Int64
@@ -98,6 +98,9 @@ func BenchmarkAppendToRaw(b *testing.B) {
 		}
 	}
 }
+
+// eventBytes is what an event of this benchmark has in headers and payload.
+const eventBytes = 560
 
 // rate has writers work for a while and returns how often all of them together
 // have done it a second.
@@ -128,7 +131,7 @@ func rate(b *testing.B, writers int, do func() error) float64 {
 // acknowledgement, into a stream without anything that a log asks for.
 func rawPublisher(b *testing.B, s *jetstream.Server) func(n int64) error {
 	b.Helper()
-	nc, err := nats.Connect("", nats.InProcessServer(jetstream.InProcess(s)), nats.UserInfo(jetstream.LogUser, "t"))
+	nc, err := nats.Connect("", nats.InProcessServer(jetstream.InProcess(s)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -141,9 +144,9 @@ func rawPublisher(b *testing.B, s *jetstream.Server) func(n int64) error {
 	if err != nil {
 		b.Fatal(err)
 	}
-	size := bytes.Repeat([]byte("x"), 512)
+	data := bytes.Repeat([]byte("x"), eventBytes)
 	return func(n int64) error {
-		_, err := api.Publish(b.Context(), fmt.Sprint("raw.c", n), size)
+		_, err := api.Publish(b.Context(), fmt.Sprint("raw.obj.core.configmaps.default.c", n), data)
 		return err
 	}
 }

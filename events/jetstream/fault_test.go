@@ -178,7 +178,7 @@ func (r *rig) dropConsumers() {
 func TestGap(t *testing.T) {
 	r := newRig(t, LogConfig{Stream: "OTHER", Prefix: "pp.other"})
 	api := r.js
-	loose := LogConfig{}.withDefaults().stream()
+	loose := LogConfig{}.withDefaults(true).stream()
 	loose.DenyDelete = false
 	s, err := api.CreateStream(t.Context(), loose)
 	if err != nil {
@@ -188,7 +188,7 @@ func TestGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &Log{cfg: LogConfig{}.withDefaults(), conn: r.conn, js: l, log: r.log, batches: make(chan struct{}, 1)}
+	log := &Log{cfg: LogConfig{}.withDefaults(true), conn: r.conn, js: l, log: r.log, batches: make(chan struct{}, 1)}
 	log.joiner = &joiner{commit: log.commit, publish: log.publish, from: -1}
 	for n := range 3 {
 		if _, err := log.Append(t.Context(), r.propose(fmt.Sprint("c", n), events.FactCreated, 0)); err != nil {

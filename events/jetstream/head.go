@@ -36,7 +36,7 @@ func headPath(dir, stream string) string { return filepath.Join(dir, stream+".he
 // readHead is what a head file says; 0 if it is not there or not readable.
 func readHead(path, stream string) (uint64, error) {
 	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(raw) == 0 { // nothing was written yet
 		return 0, nil
 	}
 	if err != nil {

@@ -56,6 +56,9 @@ type callAnswer struct {
 
 // append records one write.
 func (j *joiner) append(ctx context.Context, w write) ([]uint64, error) {
+	if j.from < 0 {
+		return j.commit(ctx, []write{w}) // there is nothing to wait for
+	}
 	c := j.enter(w)
 	if c == nil {
 		return j.alone(ctx, w)
@@ -164,7 +167,7 @@ func (j *joiner) over() {
 	if j.active--; j.active > 0 || len(j.waiting) == 0 {
 		return
 	}
-	if j.from < 0 || len(j.waiting) < j.from || j.singly > 0 {
+	if len(j.waiting) < j.from || j.singly > 0 {
 		j.singly = max(j.singly-1, 0)
 		j.active = len(j.waiting)
 		for _, c := range j.waiting {

@@ -35,7 +35,8 @@ type LogConfig struct {
 	JoinFrom int
 	// Live is where the server sends on what is recorded, for readers that are
 	// content with what comes: subjects below Prefix become subjects below Live.
-	// "pp.live" if empty and Prefix is, too; otherwise nothing is sent on.
+	// If it and Prefix are empty, it is "pp.live", unless the server is in this
+	// process and nobody else can connect; otherwise nothing is sent on.
 	Live string
 	// HeadFile remembers up to where the log was acknowledged, so that one that
 	// became shorter is noticed. A server in this process has one in its own
@@ -91,7 +92,7 @@ var _ events.Log = (*Log)(nil)
 // not as long as is known is a [DamageError]; one with settings that do not suit a log
 // and cannot be changed is an error that names them.
 func Open(ctx context.Context, c *Conn, cfg LogConfig) (*Log, error) {
-	cfg = cfg.withDefaults()
+	cfg = cfg.withDefaults(c.server == nil || c.server.cfg.Listen != "")
 	api, err := js.New(c.nc)
 	if err != nil {
 		return nil, fmt.Errorf("open log %s: %w", cfg.Stream, err)
@@ -140,13 +141,14 @@ func (l *Log) whole(ctx context.Context, stream js.Stream) error {
 	return d
 }
 
-func (c LogConfig) withDefaults() LogConfig {
+// withDefaults fills in what is empty; heard says that others can connect.
+func (c LogConfig) withDefaults(heard bool) LogConfig {
 	if c.Stream == "" {
 		c.Stream = "LOG"
 	}
 	if c.Prefix == "" {
 		c.Prefix = events.SubjectPrefix
-		if c.Live == "" {
+		if c.Live == "" && heard {
 			c.Live = liveSubjectPrefix
 		}
 	}

@@ -21,6 +21,7 @@ type space struct {
 	log     *zap.Logger
 
 	full   atomic.Bool           // it was said that the disk is full
+	fresh  atomic.Int64          // until when there is plenty of room, in nanoseconds since 1970
 	broken atomic.Pointer[error] // why nothing can be written until the server was started again
 }
 
@@ -42,8 +43,15 @@ func (s *space) writable() error {
 	if broken := s.broken.Load(); broken != nil {
 		return fmt.Errorf("%w: the log takes no changes until its disk works again: %w", events.ErrTemporary, *broken)
 	}
+	if time.Now().UnixNano() < s.fresh.Load() {
+		return nil
+	}
 	return s.room()
 }
+
+// plenty is for how long a disk with twice the reserve is not looked at again: no
+// disk takes the difference in that time.
+const plenty = 5 * time.Millisecond
 
 func (s *space) room() error {
 	var fs unix.Statfs_t
@@ -54,6 +62,9 @@ func (s *space) room() error {
 	if free >= s.reserve {
 		if s.full.CompareAndSwap(true, false) {
 			s.log.Info("there is room on the disk again, changes are taken", zap.Int64("free", free))
+		}
+		if free > 2*s.reserve {
+			s.fresh.Store(time.Now().Add(plenty).UnixNano())
 		}
 		return nil
 	}

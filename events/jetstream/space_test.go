@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +65,9 @@ func fill(t *testing.T, dir string, leave int64) (empty func()) {
 	var fs unix.Statfs_t
 	must(t, unix.Statfs(dir, &fs))
 	must(t, unix.Fallocate(int(f.Fd()), 0, 0, max(int64(fs.Bavail)*fs.Bsize-leave, 1)))
+	for began := time.Now(); time.Since(began) < 2*plenty; {
+		runtime.Gosched() // until the log looks at the disk again
+	}
 	return func() { must(t, os.Remove(path)) }
 }
 

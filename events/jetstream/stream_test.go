@@ -32,10 +32,10 @@ func TestStreamSettings(t *testing.T) {
 		{"expiring messages", func(c *js.StreamConfig) { c.AllowMsgTTL = true }, "message expiry is true, want false"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s, c := served(t, Config{})
+			s, c := served(t, Config{Listen: "127.0.0.1:0", Token: "t"})
 			api, err := js.New(c.nc)
 			must(t, err)
-			made := LogConfig{}.withDefaults().stream()
+			made := LogConfig{}.withDefaults(true).stream()
 			test.change(&made)
 			_, err = api.CreateStream(t.Context(), made)
 			must(t, err)
@@ -53,7 +53,7 @@ func TestStreamSettings(t *testing.T) {
 			if is.MaxBytes != made.MaxBytes || is.Description != made.Description {
 				t.Errorf("the operator's settings were changed: %+v", is)
 			}
-			if more := adopt(&is, LogConfig{}.withDefaults().stream()); len(more) > 0 {
+			if more := adopt(&is, LogConfig{}.withDefaults(true).stream()); len(more) > 0 {
 				t.Errorf("still: %v", more)
 			}
 			must(t, s.Close())
