@@ -57,6 +57,13 @@ func (d dataDir) lock() (unlock func(), err error) {
 	}, nil
 }
 
+// forsake removes a file, and the directory if it is empty then: what a start
+// that was refused would leave behind.
+func (d dataDir) forsake(file string) {
+	_ = os.Remove(file)
+	_ = os.Remove(string(d)) // refused if there is anything in it
+}
+
 // pid is the process that holds the directory, 0 if it says none.
 func (d dataDir) pid() (int, error) {
 	raw, err := os.ReadFile(d.pidFile())

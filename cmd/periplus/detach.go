@@ -27,6 +27,7 @@ func detach(ctx context.Context, d dataDir, args []string) error {
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
+	fresh := !isFile(d.logFile())
 	out, err := os.OpenFile(d.logFile(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("open log file: %w", err)
@@ -52,6 +53,9 @@ func detach(ctx context.Context, d dataDir, args []string) error {
 		return cmd.Process.Release()
 	case line != "":
 		_ = cmd.Wait()
+		if fresh {
+			d.forsake(d.logFile()) // it says the same
+		}
 		return errors.New(line)
 	default:
 		err := cmd.Wait()

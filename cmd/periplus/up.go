@@ -85,6 +85,7 @@ func withoutDetach(args []string) []string {
 // serve runs the cluster until ctx ends. What can be refused is refused before
 // anything is started.
 func serve(ctx context.Context, d dataDir, cfg upConfig, ready func()) error {
+	fresh := !isFile(d.pidFile())
 	unlock, err := d.lock()
 	if err != nil {
 		return err
@@ -92,6 +93,9 @@ func serve(ctx context.Context, d dataDir, cfg upConfig, ready func()) error {
 	defer unlock()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.APIListen)
 	if err != nil {
+		if fresh {
+			d.forsake(d.pidFile())
+		}
 		return fmt.Errorf("listen for the API (--api-listen %s): %w", cfg.APIListen, err)
 	}
 	defer func() { _ = listener.Close() }()

@@ -220,6 +220,13 @@ func (s *Store) recorded(ctx context.Context, p events.Proposal) (uint64, error)
 	if _, err := s.settle(ctx, p.Subject); err != nil {
 		return 0, err
 	}
+	if o, ok := s.cfg.World.Current().Get(p.Subject.Key); ok {
+		for _, ref := range []events.Ref{o.Desired, o.Own} {
+			if ref.ID == p.ID {
+				return ref.Seq, nil
+			}
+		}
+	}
 	changes, _, err := s.cfg.World.Changes(s.table, p.After)
 	if err != nil {
 		return 0, fmt.Errorf("the outcome is unknown: %w", err)

@@ -67,8 +67,9 @@ func replicas(n *int32, p *field.Path) field.ErrorList {
 
 func selectorAndTemplate(selector *metav1.LabelSelector, template *corev1.PodTemplateSpec, p *field.Path) field.ErrorList {
 	sp := p.Child("selector")
-	if selector == nil {
-		return append(field.ErrorList{field.Required(sp, "")}, podTemplate(template, p.Child("template"))...)
+	mismatch := field.Invalid(p.Child("template", "metadata", "labels"), template.Labels, "`selector` does not match template `labels`")
+	if selector == nil { // it matches nothing
+		return append(field.ErrorList{field.Required(sp, ""), mismatch}, podTemplate(template, p.Child("template"))...)
 	}
 	errs := metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, sp)
 	if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
@@ -79,7 +80,7 @@ func selectorAndTemplate(selector *metav1.LabelSelector, template *corev1.PodTem
 		return append(errs, field.Invalid(sp, selector, "invalid label selector"))
 	}
 	if !match.Empty() && !match.Matches(labels.Set(template.Labels)) {
-		errs = append(errs, field.Invalid(p.Child("template", "metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
+		errs = append(errs, mismatch)
 	}
 	return append(errs, podTemplate(template, p.Child("template"))...)
 }

@@ -132,7 +132,6 @@ func TestWorkloads(t *testing.T) {
 	for spec, want := range map[string]string{
 		good: "",
 		strings.Replace(good, "{selector", "{replicas: -1, selector", 1):                                                 "spec.replicas: Invalid value: -1",
-		strings.Replace(good, "selector: {matchLabels: {a: b}}, ", "", 1):                                                "spec.selector: Required value",
 		strings.Replace(good, "matchLabels: {a: b}", "", 1):                                                              "empty selector is invalid for deployment",
 		strings.Replace(good, "labels: {a: b}", "labels: {a: c}", 1):                                                     "`selector` does not match template `labels`",
 		strings.Replace(good, "{selector", "{minReadySeconds: 700, selector", 1):                                         "must be greater than minReadySeconds",
@@ -149,6 +148,14 @@ func TestWorkloads(t *testing.T) {
 		defaults.Deployment(d)
 		says(t, spec, Deployment(d), want)
 	}
+	none := parse[appsv1.Deployment](t, "spec: "+strings.Replace(good, "selector: {matchLabels: {a: b}}, ", "", 1))
+	defaults.Deployment(none)
+	errs := Deployment(none)
+	if len(errs) != 2 {
+		t.Fatalf("no selector: %v, want two errors", errs)
+	}
+	says(t, "no selector", errs[:1], "spec.selector: Required value")
+	says(t, "no selector", errs[1:], "`selector` does not match template `labels`")
 	d, r := parse[appsv1.Deployment](t, "spec: "+good), parse[appsv1.ReplicaSet](t, "spec: "+good)
 	defaults.Deployment(d)
 	defaults.ReplicaSet(r)
