@@ -136,7 +136,7 @@ func (r *Runner) turn(ctx context.Context) (done bool, err error) {
 			}
 			return true, r.await(ctx, last)
 		}
-		if len(answers) > 1 || !errors.Is(err, events.ErrConflict) {
+		if len(answers) > 1 { // a single answer is tried fact by fact, which tells the bad one
 			r.single = len(answers)
 			for _, a := range answers {
 				r.queue.add(a.key)
